@@ -1,0 +1,11 @@
+//! Line coverage, with execution counts, of unmodified programs on Linux.
+//!
+//! The data's way: **object file → lines → probe plan → probes → counters → line counts → reports**.
+//! Every stage is a module that takes owned data and gives owned data; only [`probe`] and
+//! [`process`] touch the kernel.
+#![deny(unsafe_code)]
+
+#[cfg(feature = "collect")]
+pub mod object;
+#[cfg(feature = "collect")]
+pub mod plan;

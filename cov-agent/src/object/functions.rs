@@ -1,0 +1,35 @@
+//! Functions as the debug info tells them: every machine-code copy, inlined ones included.
+
+use super::{AddrRange, FileId};
+
+/// Whether a copy is a function of its own or lies inside another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyKind {
+    /// `DW_TAG_subprogram` with code.
+    OutOfLine,
+    /// `DW_TAG_inlined_subroutine`; `parent` is the index of the copy it was inlined into.
+    Inlined {
+        /// Index into [`Functions::copies`], smaller than this copy's own.
+        parent: u32,
+    },
+}
+
+/// One machine-code copy of a source function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCopy {
+    /// The linkage name where there is one, else the name qualified by its namespaces; mangled.
+    pub name: String,
+    /// Where the function is declared: file and line (`DW_AT_decl_file`, `DW_AT_decl_line`).
+    pub decl: Option<(FileId, u32)>,
+    /// Its code, by rising address, not overlapping; several for cold-split or scattered code.
+    pub ranges: Vec<AddrRange>,
+    /// Out of line, or inlined into which copy.
+    pub kind: CopyKind,
+}
+
+/// The functions of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Functions {
+    /// Parents before the copies inlined into them.
+    pub copies: Vec<FunctionCopy>,
+}

@@ -1,0 +1,143 @@
+//! What a planner gives: sites, and formulas over their counters.
+
+use crate::object::{FileId, FileOffset, LinkAddr, ObjectId, SourceFile};
+use std::fmt;
+
+/// Dense index of one counter in one object's map; meaningless outside its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u32);
+
+/// A condition of x86 conditional jumps: the low nibble of the `jcc` opcode (Intel SDM volume 2,
+/// appendix B, "tttn"), 0 `jo` … 15 `jg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Condition(pub u8);
+
+/// What one hit of a site adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observe {
+    /// One to `slot`.
+    Count {
+        /// The counter.
+        slot: SlotId,
+    },
+    /// The site is a conditional jump: one to `taken` where the flags satisfy `condition`, else one
+    /// to the slot after it.
+    Branch {
+        /// The jump's condition.
+        condition: Condition,
+        /// Counter of "jumped"; the next slot is that of "fell through".
+        taken: SlotId,
+    },
+}
+
+/// How the kernel runs a probed instruction, which decides what a hit costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Instruction {
+    /// nop, jmp, call, jcc, push: emulated, cheap.
+    Emulated,
+    /// Everything else that is legal: executed out of line under the trap flag, dear.
+    SingleStepped,
+}
+
+/// An instruction that may carry a probe: an instruction start, decoded from a known function start,
+/// in an executable segment, of a kind that the kernel accepts and the program survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// Its link address.
+    pub addr: LinkAddr,
+    /// Its place in the file: what the probe is registered with.
+    pub offset: FileOffset,
+    /// How the kernel will run it.
+    pub instruction: Instruction,
+    /// What a hit adds to.
+    pub observe: Observe,
+}
+
+/// `coefficient × slot`, a part of a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// The counter.
+    pub slot: SlotId,
+    /// What it is multiplied with; negative where flow is subtracted.
+    pub coefficient: i32,
+}
+
+/// How one executable line's numbers come from counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineFormula {
+    /// The source file.
+    pub file: FileId,
+    /// The line, from 1.
+    pub line: u32,
+    /// The count: the sum of these, not below 0.
+    pub count: Vec<Term>,
+    /// The line was executed if any of these is not 0.
+    pub seen: Vec<SlotId>,
+}
+
+/// How often a function was entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionFormula {
+    /// Its linkage name, mangled.
+    pub name: String,
+    /// Where it is declared.
+    pub file: FileId,
+    /// The declaration's line.
+    pub line: u32,
+    /// The entries: the sum of these, over all copies.
+    pub count: Vec<Term>,
+}
+
+/// Why a line, or an address, cannot carry a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The row's address is not the start of an instruction.
+    NotAnInstruction,
+    /// The row's address lies outside every executable segment.
+    NotExecutable,
+    /// No function start is known from which to decode.
+    NoFunction,
+    /// The kernel refuses the instruction, or the program would not survive a probe on it.
+    UnsafeInstruction,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAnInstruction => "its address is not the start of an instruction",
+            Self::NotExecutable => "its address is not in executable code",
+            Self::NoFunction => "no function is known at its address",
+            Self::UnsafeInstruction => "its only instructions cannot carry a probe",
+        })
+    }
+}
+
+/// A line with code that cannot be measured: not executed is not what this means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unmeasurable {
+    /// The source file.
+    pub file: FileId,
+    /// The line, from 1.
+    pub line: u32,
+    /// Why not.
+    pub reason: Reason,
+}
+
+/// Where to probe one object, and what the counters then say. Every planner gives this type.
+#[derive(Debug, Clone)]
+pub struct ProbePlan {
+    /// The object it was made for.
+    pub object: ObjectId,
+    /// The object's source files, as formulas name them.
+    pub files: Vec<SourceFile>,
+    /// The probes, by rising address, each address once.
+    pub sites: Vec<Site>,
+    /// How many counters the sites use.
+    pub slots: u32,
+    /// Executable lines by file and line, each once.
+    pub lines: Vec<LineFormula>,
+    /// Functions by file, line and name, each once.
+    pub functions: Vec<FunctionFormula>,
+    /// Lines that have code but no usable address, by file and line.
+    pub unmeasurable: Vec<Unmeasurable>,
+}
