@@ -1,1 +1,20 @@
-//! Fixtures and helpers that the tests of the whole agent share.
+//! What the tests of the whole agent share: compiling fixtures, running the agent, reading what it
+//! wrote, and knowing what it should have written.
+//!
+//! Nothing here uses the library `cov_agent`: the agent is judged as a program, from outside.
+
+mod agent;
+mod build;
+mod expect;
+mod gcov;
+mod kernel;
+mod report;
+mod sources;
+
+pub use agent::{Agent, Outcome, agent_path};
+pub use build::{Build, fixture, scratch, workspace};
+pub use expect::{Expected, Want, assert_counts, expected};
+pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
+pub use kernel::kernel;
+pub use report::{Coverage, FileCoverage};
+pub use sources::package_dir;

@@ -1,0 +1,149 @@
+//! Running the agent as a person does.
+
+use crate::{Coverage, workspace};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The agent's executable: `COV_AGENT`, else built here.
+#[must_use]
+pub fn agent_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(path) = std::env::var_os("COV_AGENT") {
+            return path.into();
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "cov-agent", "--bin", "cov-agent"])
+            .current_dir(workspace())
+            .status()
+            .unwrap();
+        assert!(status.success(), "cov-agent does not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+        target.join("debug/cov-agent")
+    })
+}
+
+/// One call of the agent, its output going to a directory of its own.
+#[derive(Debug)]
+pub struct Agent {
+    command: Command,
+    output: tempfile::TempDir,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Status, standard output and error of the agent, and so of the program.
+    pub process: Output,
+    /// `lcov.info`, read.
+    pub coverage: Coverage,
+    /// `coverage.json`, read.
+    pub json: serde_json::Value,
+}
+
+impl Agent {
+    /// `cov-agent run -- PROGRAM`, for every source file.
+    #[must_use]
+    pub fn run(program: &Path) -> Self {
+        Self::run_with(&["--include", "**"], program)
+    }
+
+    /// `cov-agent run OPTIONS -- PROGRAM`.
+    #[must_use]
+    pub fn run_with<S: AsRef<OsStr>>(options: &[S], program: &Path) -> Self {
+        let mut agent = Self::new();
+        agent.command.arg("run").arg("--output").arg(agent.output.path()).args(options).arg("--").arg(program);
+        agent
+    }
+
+    /// `cov-agent --pid PID…`, for every source file.
+    #[must_use]
+    pub fn attach(pids: &[u32]) -> Self {
+        let mut agent = Self::new();
+        for pid in pids {
+            agent.command.arg("--pid").arg(pid.to_string());
+        }
+        agent.command.args(["--include", "**", "--output"]).arg(agent.output.path());
+        agent
+    }
+
+    fn new() -> Self {
+        let mut command = Command::new(agent_path());
+        command.stdin(Stdio::null());
+        Self { command, output: crate::scratch() }
+    }
+
+    /// Adds an argument: after [`Agent::run`] one of the program.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Sets the directory that the agent, and so the program, starts in.
+    #[must_use]
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// The call itself, to start or change it by hand.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Where the agent writes.
+    #[must_use]
+    pub fn output_dir(&self) -> &Path {
+        self.output.path()
+    }
+
+    /// Runs it to its end and reads what it wrote.
+    ///
+    /// # Panics
+    /// Where it wrote nothing, with what it said.
+    #[must_use]
+    pub fn go(mut self) -> Outcome {
+        let process = self.command.output().unwrap();
+        self.collect(process)
+    }
+
+    /// Reads what a call that has ended with `process` wrote.
+    ///
+    /// # Panics
+    /// Where it wrote nothing, with what it said.
+    #[must_use]
+    pub fn collect(self, process: Output) -> Outcome {
+        let lcov = self.output.path().join("lcov.info");
+        assert!(
+            lcov.exists(),
+            "{:?}: {}, nothing written\n{}",
+            self.command,
+            process.status,
+            String::from_utf8_lossy(&process.stderr)
+        );
+        let json = std::fs::read(self.output.path().join("coverage.json")).unwrap();
+        Outcome {
+            process,
+            coverage: Coverage::read_lcov(&lcov),
+            json: serde_json::from_slice(&json).expect("coverage.json"),
+        }
+    }
+}
+
+impl Outcome {
+    /// The agent's standard error, as text.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.process.stderr).into_owned()
+    }
+
+    /// The program's standard output, as text.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.process.stdout).into_owned()
+    }
+}
