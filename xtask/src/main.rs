@@ -1,3 +1,40 @@
-//! What a person does to the repository: `demo`, `test`, `ebpf`, `bench`, `tidy`.
+//! What a person does to the repository: `cargo xtask demo`, `test`, `tidy`, …
 
-fn main() {}
+mod checks;
+mod setup;
+mod shell;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What a person does to the repository")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, then run every check and every test
+    Test {
+        /// Only those checks whose name contains this
+        only: Option<String>,
+        /// Install nothing
+        #[arg(long)]
+        no_setup: bool,
+    },
+    /// Install what the tests need
+    Setup,
+    /// Check the rules that no compiler knows: who may use whom, file lengths, machine paths
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(shell::workspace())?;
+    match Args::parse().command {
+        Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
+        Command::Setup => setup::install(),
+        Command::Tidy => tidy::run(),
+    }
+}
