@@ -5,6 +5,8 @@
 //! [`process`] touch the kernel.
 #![deny(unsafe_code)]
 
+pub mod coverage;
+pub mod format;
 #[cfg(feature = "collect")]
 pub mod object;
 #[cfg(feature = "collect")]

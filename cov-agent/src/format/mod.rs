@@ -1,0 +1,3 @@
+//! File formats, one module each: `write(&Snapshot, &mut dyn Write)` and, where it can be read, `read`.
+
+pub mod demangle;
