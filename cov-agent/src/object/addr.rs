@@ -54,4 +54,17 @@ impl AddrRange {
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
+
+    /// Sorts `ranges`, and drops empty ones and joins those that touch or overlap.
+    pub fn normalize(ranges: &mut Vec<Self>) {
+        ranges.retain(|r| !r.is_empty());
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, kept| {
+            let joined = next.start <= kept.end;
+            if joined {
+                kept.end = kept.end.max(next.end);
+            }
+            joined
+        });
+    }
 }

@@ -1,6 +1,7 @@
 //! Functions as the debug info tells them: every machine-code copy, inlined ones included.
 
 use super::{AddrRange, FileId};
+use std::sync::Arc;
 
 /// Whether a copy is a function of its own or lies inside another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum CopyKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionCopy {
     /// The linkage name where there is one, else the name qualified by its namespaces; mangled.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where the function is declared: file and line (`DW_AT_decl_file`, `DW_AT_decl_line`).
     pub decl: Option<(FileId, u32)>,
     /// Its code, by rising address, not overlapping; several for cold-split or scattered code.

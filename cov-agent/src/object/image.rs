@@ -82,16 +82,23 @@ pub struct Image {
     pub relocatable: bool,
     /// `PT_LOAD` segments by rising address.
     pub segments: Vec<Segment>,
-    /// The entry point, `DT_INIT`, `DT_FINI` and the like.
+    /// Where code is: executable sections in executable segments, by rising address, not overlapping.
+    pub code: Vec<AddrRange>,
+    /// The entry point, `DT_INIT`, `DT_FINI`, initialisers and finalisers; sorted.
     pub entries: Vec<LinkAddr>,
     /// Function symbols of `.symtab` and `.dynsym`, of the separate debug file too, by rising address.
     pub symbols: Vec<Symbol>,
-    /// Functions that are imported, by the address of the PLT entry that calls them.
+    /// Functions by the address of the PLT entry that calls them, sorted. A resolver's own name stands
+    /// for what a `STT_GNU_IFUNC` resolves to.
     pub plt: Vec<(LinkAddr, String)>,
+    /// Symbols by the address of the GOT slot that the dynamic linker writes their address to, sorted:
+    /// code compiled with `-fno-plt`, and Rust, calls through them (`call *slot(%rip)`).
+    pub got: Vec<(LinkAddr, String)>,
     /// `.eh_frame` entries by rising address.
     pub fdes: Vec<Fde>,
-    /// Addresses in executable segments that dynamic relocations mention, sorted: function pointers,
-    /// computed gotos, jump tables.
+    /// Code addresses that dynamic relocations mention, sorted: function pointers, computed gotos,
+    /// jump tables. In a program that is linked to a fixed address, every aligned word of data that
+    /// looks like a code address: some are not, and need not be the start of an instruction.
     pub relocation_targets: Vec<LinkAddr>,
     /// The file's bytes as read(2) sees them, never with the breakpoints of armed probes.
     pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -108,7 +115,21 @@ impl Image {
     #[must_use]
     pub fn segment_at(&self, addr: LinkAddr) -> Option<&Segment> {
         let after = self.segments.partition_point(|s| s.range.start <= addr);
-        self.segments[..after].iter().rev().find(|s| s.range.contains(addr))
+        self.segments.get(..after)?.iter().rev().find(|s| s.range.contains(addr))
+    }
+
+    /// Whether `addr` lies in code.
+    #[must_use]
+    pub fn is_code(&self, addr: LinkAddr) -> bool {
+        let after = self.code.partition_point(|r| r.start <= addr);
+        after.checked_sub(1).and_then(|n| self.code.get(n)).is_some_and(|r| r.contains(addr))
+    }
+
+    /// The name of a symbol that begins at `addr`.
+    #[must_use]
+    pub fn symbol_at(&self, addr: LinkAddr) -> Option<&str> {
+        let first = self.symbols.partition_point(|s| s.range.start < addr);
+        self.symbols.get(first).filter(|s| s.range.start == addr).map(|s| s.name.as_str())
     }
 
     /// Where the byte at `addr` lies in the file.

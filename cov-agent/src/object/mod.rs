@@ -4,22 +4,108 @@
 //! error is a value, and no input makes this module panic or allocate without bound.
 
 mod addr;
+mod budget;
+mod code;
+mod debug;
+mod dies;
+mod dynamic;
+mod elf;
+mod error;
 mod functions;
 mod image;
 mod lines;
+mod mapped;
+mod names;
+mod paths;
+mod programs;
+mod search;
+mod sections;
+mod units;
+mod unwind;
 
 pub use addr::{AddrRange, FileOffset, LinkAddr, RuntimeAddr};
+pub use error::{Note, ObjectError};
 pub use functions::{CopyKind, FunctionCopy, Functions};
 pub use image::{Fde, Image, LandingPad, ObjectId, Segment, Symbol};
 pub use lines::{FileId, LineTable, Row, Sequence, SourceFile};
+pub use search::{DebugOrigin, DebugSearch, Opener};
+
+use object::Object as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which source files somebody is interested in, by their path as the debug info gives it.
+pub type Wanted<'a> = dyn Fn(&Path) -> bool + Sync + 'a;
 
 /// An opened object: its image, and what its debug info says of it.
 #[derive(Debug, Clone)]
 pub struct Object {
     /// The ELF file itself.
     pub image: Image,
-    /// Which source line each address belongs to.
+    /// Which source line each address belongs to. Compilation units without a wanted source file
+    /// are not in it, nor are contiguous pieces of code without a line of one.
     pub lines: LineTable,
-    /// The functions, inlined copies included.
+    /// The functions of these units, inlined copies included.
     pub functions: Functions,
+    /// Where the debug info was found.
+    pub debug: DebugOrigin,
+    /// The primary source files of the units that were not wanted, sorted.
+    pub left_out: Vec<PathBuf>,
+    /// What had to be left out although it was wanted.
+    pub notes: Vec<Note>,
 }
+
+/// Opens the object at `path` with this process's own rights, and its debug info wherever `search` finds it.
+///
+/// # Errors
+/// See [`ObjectError`]. Damage to a part of the debug info is no error but a [`Note`].
+pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    open_file(path, &File::open(path)?, search, wanted)
+}
+
+/// Like [`open`], for a file that is open already. `path` is where it is: its debug info is looked
+/// for beside it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_file(
+    path: &Path,
+    file: &File,
+    search: &DebugSearch,
+    wanted: &Wanted<'_>,
+) -> Result<Object, ObjectError> {
+    parse(path, Arc::new(mapped::map(file)?), search, wanted)
+}
+
+/// Like [`open`], for bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn parse(
+    path: &Path,
+    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    search: &DebugSearch,
+    wanted: &Wanted<'_>,
+) -> Result<Object, ObjectError> {
+    let data = (*bytes).as_ref();
+    let elf = elf::parse(data, elf::Kind::Program)?;
+    let _ = search;
+    if elf.section_by_name(".debug_line").is_none() {
+        return Err(ObjectError::NoDebugInfo { looked_in: vec![path.to_path_buf()] });
+    }
+    let image = elf::image(path, Arc::clone(&bytes), &elf, None)?;
+    let sections = sections::load(&elf, false)?;
+    let found = debug::read(&sections, &code::CodeMap::new(&image), wanted)?;
+    Ok(Object {
+        image,
+        lines: found.lines,
+        functions: found.functions,
+        debug: DebugOrigin::Embedded,
+        left_out: found.left_out,
+        notes: found.notes,
+    })
+}
+
+#[cfg(test)]
+mod tests;
