@@ -40,12 +40,13 @@ pub(super) fn read(sections: &Sections<'_>, code: &CodeMap, wanted: &Wanted<'_>)
         .filter(|&n| main.units.get(n).is_some_and(|u| u.files.is_some()))
         .partition(|&n| main.units.get(n).and_then(|u| u.files.as_deref()).is_some_and(is_wanted));
     if wanted_units.is_empty() && others.is_empty() && !notes.is_empty() {
-        return Err(ObjectError::CorruptDebugInfo(notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")));
+        return Err(ObjectError::CorruptDebugInfo(
+            notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        ));
     }
     let sequences = programs::run(programs, &paths, code, &budget, &mut notes)?;
     let world = World { main: &main, sup: None };
-    let copies: Vec<_> =
-        wanted_units.into_par_iter().map(|unit| dies::copies(&world, unit, code, &budget)).collect();
+    let copies: Vec<_> = wanted_units.into_par_iter().map(|unit| dies::copies(&world, unit, code, &budget)).collect();
     let mut units = Vec::with_capacity(copies.len());
     for unit in copies {
         let (copies, note) = unit?;

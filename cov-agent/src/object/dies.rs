@@ -159,4 +159,3 @@ impl<'a> Walk<'_, 'a> {
         Ok(ranges)
     }
 }
-

@@ -76,9 +76,7 @@ fn relocations(elf: &Elf<'_>, image: &Image, found: &mut Found, budget: &mut usi
 }
 
 fn spend(budget: &mut usize, amount: usize) -> Result<(), ObjectError> {
-    *budget = budget
-        .checked_sub(amount)
-        .ok_or_else(|| ObjectError::Malformed("its relocations overlap".into()))?;
+    *budget = budget.checked_sub(amount).ok_or_else(|| ObjectError::Malformed("its relocations overlap".into()))?;
     Ok(())
 }
 

@@ -68,8 +68,11 @@ fn check_ident(data: &[u8]) -> Result<(), ObjectError> {
 fn check_length(data: &[u8], header: &elf::FileHeader64<LE>, kind: Kind) -> Result<(), ObjectError> {
     let has = data.len() as u64;
     let table = |start: u64, count: u64, size: u16| start.saturating_add(count.saturating_mul(u64::from(size)));
-    let mut needs = table(header.e_phoff(LE), u64::from(header.e_phnum(LE)), header.e_phentsize(LE))
-        .max(table(header.e_shoff(LE), u64::from(header.e_shnum(LE)), header.e_shentsize(LE)));
+    let mut needs = table(header.e_phoff(LE), u64::from(header.e_phnum(LE)), header.e_phentsize(LE)).max(table(
+        header.e_shoff(LE),
+        u64::from(header.e_shnum(LE)),
+        header.e_shentsize(LE),
+    ));
     if needs <= has {
         for section in header.section_headers(LE, data).unwrap_or_default() {
             if let Some((start, len)) = section.file_range(LE) {

@@ -47,8 +47,11 @@ pub enum ObjectError {
         looked_in: Vec<PathBuf>,
     },
     /// The object says that its debug info lies in another file, which is not there or not its own.
-    #[error("its debug info is in a separate file, {link}, that was not found: looked in {}; \
-             install the debug package or compile with -g", Paths(looked_in))]
+    #[error(
+        "its debug info is in a separate file, {link}, that was not found: looked in {}; \
+             install the debug package or compile with -g",
+        Paths(looked_in)
+    )]
     DebugFileMissing {
         /// The name in `.gnu_debuglink`.
         link: String,

@@ -69,12 +69,7 @@ pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Ob
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_file(
-    path: &Path,
-    file: &File,
-    search: &DebugSearch,
-    wanted: &Wanted<'_>,
-) -> Result<Object, ObjectError> {
+pub fn open_file(path: &Path, file: &File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
     parse(path, Arc::new(mapped::map(file)?), search, wanted)
 }
 
