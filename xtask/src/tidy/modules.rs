@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(table.len(), 3);
         assert_eq!(table["plan"].modules, BTreeSet::from(["object".to_owned()]));
         assert_eq!(table["probe"].guarded, BTreeSet::from(["aya".to_owned(), "unsafe".to_owned()]));
-        assert!(parse(&TABLE.replace("`object` |", "`objekt` |")).is_err());
+        assert!(parse(&TABLE.replace("`plan`, `object`", "`plan`, `objekt`")).is_err());
     }
 
     #[test]
