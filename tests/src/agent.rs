@@ -2,8 +2,9 @@
 
 use crate::{Coverage, workspace};
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The agent's executable: `COV_AGENT`, else built here.
@@ -31,6 +32,18 @@ pub fn agent_path() -> &'static Path {
 pub struct Agent {
     command: Command,
     output: tempfile::TempDir,
+}
+
+/// What the line begins with that the agent prints when its probes are armed.
+const ATTACHED: &str = "cov-agent: attached";
+
+/// An agent that has armed its probes.
+#[derive(Debug)]
+pub struct Attached {
+    agent: Agent,
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
 }
 
 /// What came of it.
@@ -101,6 +114,22 @@ impl Agent {
         self.output.path()
     }
 
+    /// Starts it and returns once its probes are armed.
+    ///
+    /// # Panics
+    /// Where it ends before.
+    #[must_use]
+    pub fn start(mut self) -> Attached {
+        let mut child = self.command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.lines().any(|line| line.starts_with(ATTACHED)) {
+            let read = stderr.read_line(&mut said).unwrap();
+            assert_ne!(read, 0, "{:?} ended before it was attached\n{said}", self.command);
+        }
+        Attached { agent: self, child, stderr, said }
+    }
+
     /// Runs it to its end and reads what it wrote.
     ///
     /// # Panics
@@ -131,6 +160,25 @@ impl Agent {
             coverage: Coverage::read_lcov(&lcov),
             json: serde_json::from_slice(&json).expect("coverage.json"),
         }
+    }
+}
+
+impl Attached {
+    /// The agent's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends and reads what it wrote.
+    ///
+    /// # Panics
+    /// Where it wrote nothing, with what it said.
+    #[must_use]
+    pub fn finish(mut self) -> Outcome {
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let status = self.child.wait().unwrap();
+        self.agent.collect(Output { status, stdout: Vec::new(), stderr: self.said.into_bytes() })
     }
 }
 

@@ -11,7 +11,7 @@ mod kernel;
 mod report;
 mod sources;
 
-pub use agent::{Agent, Outcome, agent_path};
+pub use agent::{Agent, Attached, Outcome, agent_path};
 pub use build::{Build, fixture, scratch, workspace};
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
