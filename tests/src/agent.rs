@@ -1,6 +1,7 @@
 //! Running the agent as a person does.
 
 use crate::{Coverage, workspace};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -183,6 +184,18 @@ impl Attached {
 }
 
 impl Outcome {
+    /// The lines of the file whose path ends in `name` that the report calls not measurable.
+    ///
+    /// # Panics
+    /// Where `coverage.json` has another form.
+    #[must_use]
+    pub fn not_measurable(&self, name: &str) -> BTreeSet<u32> {
+        let files = self.json["files"].as_object().unwrap();
+        let mut files = files.iter().filter(|(path, _)| Path::new(path).ends_with(name));
+        let lines = files.next().map(|(_, file)| &file["cov_agent"]["not_measurable"]).and_then(|v| v.as_object());
+        lines.into_iter().flatten().map(|(line, _)| line.parse().unwrap()).collect()
+    }
+
     /// The agent's standard error, as text.
     #[must_use]
     pub fn stderr(&self) -> String {

@@ -46,12 +46,13 @@ fn machine_paths(file: &Path, bytes: &[u8], faults: &mut Vec<String>) {
     }
 }
 
-/// Where `path` begins, not preceded by a part of another path.
+/// Where `path` begins, neither preceded by a part of another path nor by a drive letter.
 fn find(bytes: &[u8], path: &[u8]) -> Option<usize> {
     let starts = bytes.windows(path.len()).enumerate().filter(|(_, window)| *window == path).map(|(at, _)| at);
-    let mut whole = starts.filter(|&at| {
-        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
-        before.is_none_or(|&b| !b.is_ascii_alphanumeric() && !matches!(b, b'.' | b'_' | b'-' | b'}' | b'*'))
+    let mut whole = starts.filter(|&at| match bytes[..at] {
+        [.., drive, b':'] => !drive.is_ascii_uppercase(),
+        [.., last] => !last.is_ascii_alphanumeric() && !matches!(last, b'.' | b'_' | b'-' | b'}' | b'*'),
+        [] => true,
     });
     whole.next()
 }
@@ -66,7 +67,7 @@ mod tests {
         machine_paths(Path::new("a"), format!("x\nsee /{}/x", "work").as_bytes(), &mut faults);
         assert_eq!(faults, [format!("a:2: a path of one machine: /{}/…", "work")]);
         faults.clear();
-        machine_paths(Path::new("a"), b"src/work/x /workspace/", &mut faults);
+        machine_paths(Path::new("a"), b"src/work/x /workspace/ C:/work/", &mut faults);
         assert!(faults.is_empty(), "{faults:?}");
     }
 
