@@ -119,7 +119,8 @@ mod tests {
         let total: u64 = snapshot.files().iter().flat_map(|f| f.lines().iter()).map(|(_, c)| c.value()).sum();
         assert_eq!((snapshot.files().len(), total), (7, 8000));
         let of = |name: &str| -> u64 {
-            let files = snapshot.files().iter().flat_map(|f| f.contexts()).filter(|(n, _)| *n == name);
+            let files =
+                snapshot.files().iter().flat_map(crate::coverage::FileCoverage::contexts).filter(|(n, _)| *n == name);
             files.flat_map(|(_, lines)| lines.iter()).map(|(_, c)| c.value()).sum()
         };
         assert_eq!((of("even"), of("odd"), of("")), (4000, 4000, 0));

@@ -1,6 +1,33 @@
 //! File formats, one module each: `write(&Snapshot, &mut dyn Write)` and, where it can be read, `read`.
 
 pub mod demangle;
+pub mod json;
+pub mod lcov;
 mod name;
+pub mod output;
+mod text;
 
 pub use name::{Format, UnknownFormat};
+
+use crate::coverage::Snapshot;
+use std::io::{self, Write};
+
+/// Writes a snapshot in a format.
+///
+/// # Errors
+/// Those of `out`; `Unsupported` for a format without a writer.
+pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => json::write(snapshot, out),
+        Format::Lcov => lcov::write(snapshot, out),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("the format {format} has no writer"))),
+    }
+}
+
+/// The time that reports carry, in seconds since 1970: `SOURCE_DATE_EPOCH` where it is set to a
+/// number (reproducible-builds.org), else the end of the last run.
+#[must_use]
+pub fn report_time(snapshot: &Snapshot) -> u64 {
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse().ok());
+    fixed.unwrap_or_else(|| snapshot.end())
+}

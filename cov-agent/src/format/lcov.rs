@@ -1,0 +1,122 @@
+//! `lcov.info`: the tracefile of LCOV (`man geninfo`, "Tracefile format"), the part of it that
+//! lcov 1.16 and 2.x, genhtml, diff-cover and the services read alike.
+//!
+//! - Functions as `FN:line,name` and `FNDA:count,name`: 1.16 misreads a form with the end line.
+//! - Names are demangled; a comma, which 1.16 cuts at and diff-cover refuses, becomes `;`. A name
+//!   stands for one function a file: of several with one name the later ones get `@line`.
+//! - Lines that cannot be measured are not there. A lower bound stands as if it was exact.
+
+use super::demangle::demangle;
+use super::text::{Out, one_line};
+use crate::coverage::{ExecutionCounter, FileCoverage, Snapshot};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Writes a snapshot as tracefile. A file without lines and functions is left out.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let mut out = Out::new(out);
+    let test: String = snapshot.program().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    for file in snapshot.files() {
+        if !file.lines().is_empty() || file.functions().next().is_some() {
+            write_file(&test, file, &mut out)?;
+        }
+    }
+    out.flush()
+}
+
+fn write_file(test: &str, file: &FileCoverage, out: &mut Out<'_>) -> io::Result<()> {
+    out.text("TN:")?;
+    out.text(test)?;
+    out.text("\nSF:")?;
+    out.text(&one_line(file.path()))?;
+    out.text("\n")?;
+    let functions = named_functions(file);
+    for (name, line, _) in &functions {
+        record(out, "FN:", u64::from(*line))?;
+        out.text(",")?;
+        out.text(name)?;
+        out.text("\n")?;
+    }
+    for (name, _, counter) in &functions {
+        record(out, "FNDA:", counter.value())?;
+        out.text(",")?;
+        out.text(name)?;
+        out.text("\n")?;
+    }
+    total(out, "FNF:", functions.len())?;
+    total(out, "FNH:", functions.iter().filter(|(_, _, counter)| counter.is_hit()).count())?;
+    for (line, counter) in file.lines().iter() {
+        record(out, "DA:", u64::from(line))?;
+        out.text(",")?;
+        out.number(counter.value())?;
+        out.text("\n")?;
+    }
+    total(out, "LF:", file.lines().len())?;
+    total(out, "LH:", file.lines().hit())?;
+    out.text("end_of_record\n")
+}
+
+fn record(out: &mut Out<'_>, directive: &str, number: u64) -> io::Result<()> {
+    out.text(directive)?;
+    out.number(number)
+}
+
+fn total(out: &mut Out<'_>, directive: &str, number: usize) -> io::Result<()> {
+    record(out, directive, number as u64)?;
+    out.text("\n")
+}
+
+/// Functions by line under names that are unique in the file. Copies that differ only in what
+/// demangling drops (a Rust instance's hash, a constructor's kind) are one function.
+fn named_functions(file: &FileCoverage) -> Vec<(String, u32, ExecutionCounter)> {
+    let mut by_name: BTreeMap<String, BTreeMap<u32, ExecutionCounter>> = BTreeMap::new();
+    for (function, counter) in file.functions() {
+        let name = one_line(&demangle(&function.name)).replace(", ", "; ").replace(',', ";");
+        *by_name.entry(name).or_default().entry(function.line.max(1)).or_default() += counter;
+    }
+    let mut named: Vec<_> = by_name
+        .into_iter()
+        .flat_map(|(name, lines)| {
+            let unique = move |(at, (line, counter)): (usize, (u32, ExecutionCounter))| {
+                (if at == 0 { name.clone() } else { format!("{name}@{line}") }, line, counter)
+            };
+            lines.into_iter().enumerate().map(unique)
+        })
+        .collect();
+    named.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coverage::{Losses, Run};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_tracefile() {
+        let mut file = FileCoverage::new("/w/grüße a.cc");
+        file.record(7, ExecutionCounter::exact(u64::MAX), "");
+        file.record(9, ExecutionCounter::at_least(2), "test");
+        file.executable(8);
+        file.unmeasurable(10, "no");
+        file.function(7, "_ZN4PairIiiE3getEv", ExecutionCounter::exact(4)); // Pair<int, int>::get()
+        file.function(9, "main", ExecutionCounter::ZERO);
+        file.function(7, "_ZN3foo3bar17h0000000000000001E", ExecutionCounter::exact(1));
+        file.function(7, "_ZN3foo3bar17h0000000000000002E", ExecutionCounter::exact(2));
+        file.function(8, "_ZN3foo3bar17h0000000000000003E", ExecutionCounter::exact(5));
+        let run = Run { program: "a.out --x".into(), ..Run::default() };
+        let snapshot =
+            Snapshot::new(run, BTreeSet::new(), Losses::default(), vec![file, FileCoverage::new("/empty.c")]);
+        let mut got = Vec::new();
+        write(&snapshot, &mut got).unwrap();
+        let want = "TN:a_out___x\nSF:/w/grüße a.cc\nFN:7,Pair<int; int>::get()\nFN:7,foo::bar\nFN:8,foo::bar@8\n\
+            FN:9,main\nFNDA:4,Pair<int; int>::get()\nFNDA:3,foo::bar\nFNDA:5,foo::bar@8\n\
+            FNDA:0,main\nFNF:4\nFNH:3\nDA:7,18446744073709551615\nDA:8,0\nDA:9,2\n\
+            LF:3\nLH:2\nend_of_record\n";
+        assert_eq!(String::from_utf8(got).unwrap(), want);
+    }
+}

@@ -1,0 +1,387 @@
+//! Files that appear whole or not at all, and never through somebody else's link.
+//!
+//! The output directory is opened component by component: a symlink on the way is followed only if
+//! it belongs to root, to the acting user or to the owner of the directory it lies in (the rule of
+//! Linux' `protected_symlinks`, everywhere). Files are then made relative to the open directory: a
+//! temporary file beside the target, written, fsynced, renamed over it, and the directory fsynced.
+//! So a target that is a symlink is replaced, not followed, and after a full disk, an error or a
+//! kill the old file is whole.
+
+mod directory;
+
+use super::Format;
+use crate::coverage::Snapshot;
+use directory::open_directory;
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// How temporary files are named: `.cov-agent-` + random + `.tmp`. Not `.coverage.*`: coverage.py
+/// takes such files for data.
+const TEMPORARY: (&str, &str) = (".cov-agent-", ".tmp");
+
+/// With whose rights files are opened and made, and to whom they belong.
+pub trait Rights {
+    /// Runs `act` with these rights (on this thread, before it returns), for instance with the
+    /// file-system user and group ids of the user who called sudo.
+    ///
+    /// # Errors
+    /// The rights could not be taken; `act` did not run.
+    fn with(&self, act: &mut dyn FnMut()) -> io::Result<()>;
+
+    /// The user and group to whom new files and directories shall belong, where that is not who
+    /// makes them.
+    fn owner(&self) -> Option<(u32, u32)> {
+        None
+    }
+}
+
+/// The process's own rights.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnRights;
+
+impl Rights for OwnRights {
+    fn with(&self, act: &mut dyn FnMut()) -> io::Result<()> {
+        act();
+        Ok(())
+    }
+}
+
+/// Why output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The directory cannot be opened or made.
+    #[error("cannot open the output directory {path}: {source}", path = path.display())]
+    Directory {
+        /// The directory, as it was given.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A link on the way to the directory belongs to somebody else.
+    #[error(
+        "will not write through {link}: this symbolic link belongs to user {owner}; name the real directory",
+        link = link.display()
+    )]
+    ForeignLink {
+        /// The link.
+        link: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
+    /// A file could not be written. What was there before is untouched.
+    #[error("cannot write {path}: {source}; what was there before is unchanged", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// An open output directory.
+pub struct OutputDir<'a> {
+    directory: OwnedFd,
+    path: PathBuf,
+    rights: &'a dyn Rights,
+}
+
+impl<'a> OutputDir<'a> {
+    /// Opens a directory, making it and its parents where they are missing, and removes what killed
+    /// agents left half-written in it.
+    ///
+    /// # Errors
+    /// It cannot be opened or made, or the way leads through a foreign link.
+    pub fn open(path: impl Into<PathBuf>, rights: &'a dyn Rights) -> Result<Self, OutputError> {
+        let path = path.into();
+        let directory = with_rights(rights, &path, || {
+            let directory = open_directory(&path, rights.owner())?;
+            remove_stale(&directory);
+            Ok(directory)
+        })?;
+        Ok(Self { directory, path, rights })
+    }
+
+    /// Its path as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a snapshot in several formats. Only when all are written to disk they take their
+    /// places. Returns their paths.
+    ///
+    /// # Errors
+    /// The first that occurs; then all files are as they were, unless renaming itself failed.
+    pub fn write(&self, snapshot: &Snapshot, formats: &[Format]) -> Result<Vec<PathBuf>, OutputError> {
+        let mut formats = formats.to_vec();
+        formats.sort_unstable();
+        formats.dedup();
+        let files: Vec<_> = formats
+            .iter()
+            .map(|&format| (format.file_name(), move |out: &mut dyn Write| super::write(format, snapshot, out)))
+            .collect();
+        self.replace(files)
+    }
+
+    /// Replaces the files of these names by what the functions write. Returns their paths.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn replace<F>(&self, files: Vec<(&str, F)>) -> Result<Vec<PathBuf>, OutputError>
+    where
+        F: FnOnce(&mut dyn Write) -> io::Result<()>,
+    {
+        with_rights(self.rights, &self.path, || self.replace_here(files))
+    }
+
+    fn replace_here<F>(&self, files: Vec<(&str, F)>) -> Result<Vec<PathBuf>, OutputError>
+    where
+        F: FnOnce(&mut dyn Write) -> io::Result<()>,
+    {
+        let error = |name: &str| {
+            let path = self.path.join(name);
+            move |source| OutputError::File { path, source }
+        };
+        let mut written = Vec::new();
+        for (name, write) in files {
+            let mut temporary = self.temporary().map_err(error(name))?;
+            write(&mut temporary.file).and_then(|()| temporary.file.sync_all()).map_err(error(name))?;
+            written.push((name, temporary));
+        }
+        // Two agents must not mix their files.
+        rustix::fs::flock(&self.directory, FlockOperation::LockExclusive).map_err(|e| error("")(e.into()))?;
+        let paths = written.into_iter().map(|(name, mut temporary)| {
+            rustix::fs::renameat(&self.directory, &*temporary.name, &self.directory, name)
+                .map_err(|e| error(name)(e.into()))?;
+            temporary.renamed = true;
+            Ok(self.path.join(name))
+        });
+        let paths = paths.collect();
+        let synced = rustix::fs::fsync(&self.directory);
+        // Unlocking cannot fail in a way that matters: closing the directory unlocks it too.
+        let _ = rustix::fs::flock(&self.directory, FlockOperation::Unlock);
+        // Some file systems cannot sync a directory (EINVAL); then renaming is all one can do.
+        match synced {
+            Err(e) if e != Errno::INVAL => Err(error("")(e.into())),
+            _ => paths,
+        }
+    }
+
+    /// A new temporary file, locked so that nobody takes it for a leftover.
+    fn temporary(&self) -> io::Result<Temporary<'_>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+            let name = format!("{}{:016x}{}", TEMPORARY.0, u64::from_ne_bytes(random), TEMPORARY.1);
+            let file = match rustix::fs::openat(&self.directory, &*name, flags, Mode::from_raw_mode(0o666)) {
+                Err(Errno::EXIST) => continue,
+                file => File::from(file?),
+            };
+            let temporary = Temporary { directory: &self.directory, name, file, renamed: false };
+            // Not every file system has locks; without them leftovers are only not told apart.
+            if rustix::fs::flock(&temporary.file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                continue;
+            }
+            // Between making and locking another agent may have removed it as a leftover.
+            if rustix::fs::fstat(&temporary.file)?.st_nlink == 0 {
+                continue;
+            }
+            change_owner(&temporary.file, self.rights.owner())?;
+            return Ok(temporary);
+        }
+    }
+}
+
+/// Removes temporary files that nobody holds a lock on: those of killed agents.
+fn remove_stale(directory: &OwnedFd) {
+    let Ok(entries) = Dir::read_from(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !is_temporary(name) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(directory, name, flags, Mode::empty()) else { continue };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // A leftover that stays is no harm.
+            let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+        }
+    }
+}
+
+fn is_temporary(name: &CStr) -> bool {
+    name.to_str().is_ok_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1))
+}
+
+/// A temporary file, removed unless it was renamed.
+struct Temporary<'a> {
+    directory: &'a OwnedFd,
+    name: String,
+    file: File,
+    renamed: bool,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // It may be gone already; nothing else can be done about it here.
+            let _ = rustix::fs::unlinkat(self.directory, &*self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Runs `act` once with `rights`, and never with others.
+fn with_rights<T>(
+    rights: &dyn Rights,
+    path: &Path,
+    act: impl FnOnce() -> Result<T, OutputError>,
+) -> Result<T, OutputError> {
+    let mut act = Some(act);
+    let mut result = None;
+    let taken = rights.with(&mut || {
+        if let Some(act) = act.take() {
+            result = Some(act());
+        }
+    });
+    let source = taken.err().unwrap_or_else(|| io::ErrorKind::PermissionDenied.into());
+    result.unwrap_or_else(|| Err(OutputError::Directory { path: path.into(), source }))
+}
+
+fn change_owner(file: impl std::os::fd::AsFd, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
+    Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn replace(dir: &OutputDir<'_>, name: &str, text: &str) -> Result<Vec<PathBuf>, OutputError> {
+        dir.replace(vec![(name, |out: &mut dyn Write| out.write_all(text.as_bytes()))])
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn directories_are_made_and_files_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/../a/b");
+        fs::create_dir(root.path().join("a")).unwrap();
+        let dir = OutputDir::open(&path, &OwnRights).unwrap();
+        replace(&dir, "x", "one").unwrap();
+        assert_eq!(replace(&dir, "x", "two").unwrap(), [path.join("x")]);
+        assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");
+        assert_eq!(names(&path), ["x"]);
+    }
+
+    #[test]
+    fn an_error_leaves_all_files_as_they_were() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = OutputDir::open(root.path(), &OwnRights).unwrap();
+        replace(&dir, "a", "old").unwrap();
+        let write = |text: &'static str, fail: bool| {
+            move |out: &mut dyn Write| {
+                out.write_all(text.as_bytes())?;
+                if fail { Err(Errno::NOSPC.into()) } else { Ok(()) }
+            }
+        };
+        let error = dir.replace(vec![("a", write("new", false)), ("b", write("half", true))]).unwrap_err().to_string();
+        assert!(error.contains("b: No space left on device"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join("a")).unwrap(), "old");
+        assert_eq!(names(root.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_file_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let (victim, out) = (root.path().join("victim"), root.path().join("out"));
+        fs::write(&victim, "precious").unwrap();
+        fs::create_dir(&out).unwrap();
+        symlink(&victim, out.join("x")).unwrap();
+        replace(&OutputDir::open(&out, &OwnRights).unwrap(), "x", "text").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(out.join("x")).unwrap(), "text");
+        assert!(!out.join("x").is_symlink());
+    }
+
+    #[test]
+    fn own_links_on_the_way_are_followed_and_circles_end() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("real/deep")).unwrap();
+        symlink("real", root.path().join("relative")).unwrap();
+        symlink(root.path().join("relative/deep"), root.path().join("absolute")).unwrap();
+        symlink("circle", root.path().join("circle")).unwrap();
+        replace(&OutputDir::open(root.path().join("absolute/new"), &OwnRights).unwrap(), "x", "text").unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("real/deep/new/x")).unwrap(), "text");
+        let error = OutputDir::open(root.path().join("circle"), &OwnRights).err().unwrap().to_string();
+        assert!(error.contains("Too many levels of symbolic links"), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let error = OutputDir::open(root.path().join("file/out"), &OwnRights).err().unwrap().to_string();
+        assert!(error.contains("Not a directory"), "{error}");
+        fs::create_dir(root.path().join("x")).unwrap();
+        let error = replace(&OutputDir::open(root.path(), &OwnRights).unwrap(), "x", "").unwrap_err().to_string();
+        assert!(error.contains("x: Is a directory"), "{error}");
+        assert_eq!(names(root.path()), ["file", "x"]);
+    }
+
+    #[test]
+    fn leftovers_go_and_files_being_written_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = OutputDir::open(root.path(), &OwnRights).unwrap();
+        let held = dir.temporary().unwrap();
+        fs::write(root.path().join(".cov-agent-0.tmp"), "half").unwrap();
+        drop(OutputDir::open(root.path(), &OwnRights).unwrap());
+        assert_eq!(names(root.path()), std::slice::from_ref(&held.name));
+        drop(held);
+        assert_eq!(names(root.path()), [""; 0]);
+    }
+
+    /// Needs root: gives files to somebody else.
+    #[test]
+    fn foreign_links_are_refused_and_the_owner_is_set() {
+        struct Sudo;
+        impl Rights for Sudo {
+            fn with(&self, act: &mut dyn FnMut()) -> io::Result<()> {
+                act();
+                Ok(())
+            }
+            fn owner(&self) -> Option<(u32, u32)> {
+                Some((1234, 5678))
+            }
+        }
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("COV_REQUIRE_KERNEL").is_none(), "needs root");
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let (link, out) = (root.path().join("link"), root.path().join("out"));
+        symlink("/etc", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4321), Some(4321)).unwrap();
+        let error = OutputDir::open(link.join("x"), &OwnRights).err().unwrap();
+        assert!(matches!(&error, OutputError::ForeignLink { owner: 4321, .. }), "{error}");
+        replace(&OutputDir::open(&out, &Sudo).unwrap(), "x", "").unwrap();
+        for path in [&out, &out.join("x")] {
+            let stat = fs::metadata(path).unwrap();
+            assert_eq!((stat.uid(), stat.gid()), (1234, 5678), "{}", path.display());
+        }
+    }
+}
