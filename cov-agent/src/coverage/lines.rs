@@ -252,6 +252,8 @@ mod tests {
         }
     }
 
+    type Order = fn(u32) -> u32;
+
     #[test]
     fn memory_stays_below_40_bytes_a_line() {
         let bytes = |lines: &LineTracker| -> usize {
@@ -259,7 +261,6 @@ mod tests {
             lines.blocks.values().map(|b| b.capacity() * size_of::<Entry>() + 16 + (4 + 24) * 11 / 5 + 10).sum()
         };
         let n = 200_000u32;
-        type Order = fn(u32) -> u32;
         let orders: [(&str, Order); 4] = [
             ("dense, rising", |i| i + 1),
             ("dense, falling", |i| 200_000 - i),
