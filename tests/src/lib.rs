@@ -5,6 +5,7 @@
 
 mod agent;
 mod build;
+mod compare;
 mod expect;
 mod gcov;
 mod kernel;
@@ -13,6 +14,7 @@ mod sources;
 
 pub use agent::{Agent, Attached, Outcome, agent_path};
 pub use build::{Build, fixture, scratch, workspace};
+pub use compare::Agreement;
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
 pub use kernel::kernel;

@@ -1,6 +1,7 @@
 //! What a person does to the repository: `cargo xtask demo`, `test`, `tidy`, …
 
 mod checks;
+mod demo;
 mod setup;
 mod shell;
 mod tidy;
@@ -17,6 +18,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure a sample program and show its source with counts
+    Demo,
     /// Install what the tests need, then run every check and every test
     Test {
         /// Only those checks whose name contains this
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
+        Command::Demo => demo::run_demo(),
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
         Command::Tidy => tidy::run(),

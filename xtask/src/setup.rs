@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("clang", "clang"),           // the other compiler that fixtures are built with
     ("lld", "ld.lld"),            // identical code folding
     ("llvm", "llvm-cov"),         // clang's gcov
+    ("llvm-22", "llvm-cov-22"),   // rustc's coverage, .dwp packages, zstd sections
     ("dwz", "dwz"),               // .gnu_debugaltlink
     ("golang-go", "go"),          // fixtures in Go
     ("lcov", "lcov"),             // reads what the agent writes
