@@ -11,3 +11,5 @@ pub mod format;
 pub mod object;
 #[cfg(feature = "collect")]
 pub mod plan;
+#[cfg(feature = "collect")]
+pub mod probe;

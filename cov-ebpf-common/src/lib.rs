@@ -1,2 +1,98 @@
-//! What the agent and its kernel programs agree on: map names, cookie layout, sizes.
+//! What the agent and its kernel programs agree on: map names, cookie layout, counter layout, sizes.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod cookie;
+mod counters;
+mod flags;
+
+pub use cookie::{Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_STRIPES_LOG2};
+pub use counters::{Striping, index};
+pub use flags::holds;
+
+/// Array of maps: for each object its counters, see [`index`].
+pub const COUNTERS: &str = "COUNTERS";
+
+/// Hash map: processes that are counted, by process id as the agent's namespace numbers them.
+/// The value is the same number: only the key counts.
+pub const TRACKED: &str = "TRACKED";
+
+/// Array of `u64`, indexed by [`Loss`]: what the kernel side could not count.
+pub const LOSSES: &str = "LOSSES";
+
+/// Global variable of type [`Config`], set when the programs are loaded.
+pub const CONFIG: &str = "CONFIG";
+
+/// How many processes can be counted at the same time.
+pub const MAX_TRACKED: u32 = 1 << 16;
+
+/// What the kernel side could not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Loss {
+    /// A hit whose counter does not exist.
+    NoCounter = 0,
+    /// A forked process that found no room in [`TRACKED`].
+    NoRoom = 1,
+}
+
+/// How many kinds of [`Loss`] there are.
+pub const LOSS_KINDS: u32 = 2;
+
+/// What the agent finds out about the kernel and tells the programs. Unless said otherwise a member
+/// is the byte offset of the structure member that it is named after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Config {
+    /// `task_struct.pid`: the thread's number.
+    pub task_pid: u32,
+    /// `task_struct.tgid`: the process's number.
+    pub task_tgid: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.live`: how many threads the process has left.
+    pub signal_live: u32,
+    /// `task_struct.group_leader`.
+    pub task_group_leader: u32,
+    /// `task_struct.thread_pid`.
+    pub task_thread_pid: u32,
+    /// `pid.level`: how deep the namespace lies in which the process was made.
+    pub pid_level: u32,
+    /// `pid.numbers`: one for each level.
+    pub pid_numbers: u32,
+    /// The size of `upid`, an element of `pid.numbers`.
+    pub upid_size: u32,
+    /// `upid.nr`.
+    pub upid_nr: u32,
+    /// `upid.ns`.
+    pub upid_ns: u32,
+    /// `pid_namespace.ns.inum`.
+    pub ns_inum: u32,
+    /// The inode number of the agent's pid namespace; 0 when it is the initial one, whose numbers
+    /// the kernel itself uses.
+    pub agent_ns: u32,
+    /// Not 0: children of counted processes are counted.
+    pub follow: u32,
+}
+
+impl Config {
+    /// As it is before the agent sets it.
+    pub const UNSET: Self = Self {
+        task_pid: 0,
+        task_tgid: 0,
+        task_signal: 0,
+        signal_live: 0,
+        task_group_leader: 0,
+        task_thread_pid: 0,
+        pid_level: 0,
+        pid_numbers: 0,
+        upid_size: 0,
+        upid_nr: 0,
+        upid_ns: 0,
+        ns_inum: 0,
+        agent_ns: 0,
+        follow: 0,
+    };
+}
+
+const _: () = assert!(size_of::<Config>() == 56);

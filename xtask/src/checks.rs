@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, one after the other, and a summary.
 
 use crate::shell::{cargo, command, has, is_root, run, target_dir};
-use crate::{setup, tidy};
+use crate::{ebpf, setup, tidy};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ const CHECKS: &[Check] = &[
     Check { name: "format", run: || run(&mut cargo(["fmt", "--all", "--", "--check"])) },
     Check { name: "tidy", run: tidy::run },
     Check { name: "deny", run: deny },
+    Check { name: "ebpf", run: || ebpf::run_ebpf(true) },
     Check { name: "clippy", run: || clippy(&["--workspace", "--all-targets"]) },
     Check {
         name: "clippy-laptop",

@@ -2,6 +2,7 @@
 
 mod checks;
 mod demo;
+mod ebpf;
 mod setup;
 mod shell;
 mod tidy;
@@ -30,6 +31,12 @@ enum Command {
     },
     /// Install what the tests need
     Setup,
+    /// Build the kernel programs into the object that the agent embeds
+    Ebpf {
+        /// Only compare with the committed object
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the rules that no compiler knows: who may use whom, file lengths, machine paths
     Tidy,
 }
@@ -50,6 +57,7 @@ fn run() -> anyhow::Result<()> {
         Command::Demo => demo::run_demo(),
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
+        Command::Ebpf { check } => ebpf::run_ebpf(check),
         Command::Tidy => tidy::run(),
     }
 }

@@ -1,0 +1,132 @@
+//! Arming many sites with few links, though the kernel refuses a whole link for one bad site and does
+//! not say which.
+
+use std::io;
+use std::ops::Range;
+
+/// The most sites that the kernel takes in one link (`MAX_UPROBE_MULTI_CNT`).
+const MAX_SITES_PER_LINK: usize = 1 << 20;
+
+/// How many failed links to afford. Each may cost a grace period, some 50 ms, and finding one bad
+/// site among a million takes 20.
+const MAX_FAILURES: u32 = 400;
+
+/// What attaching a link to some of the sites gave.
+pub(super) enum Attempt<L, E> {
+    /// They are armed.
+    Armed(L),
+    /// At least one of them is of a kind that the kernel does not take.
+    Refused(io::Error),
+    /// It would fail whatever the sites.
+    Failed(E),
+}
+
+/// Links for all sites but the refused ones, and those.
+pub(super) struct Outcome<L> {
+    /// The links, each with the sites it carries.
+    pub links: Vec<(Range<usize>, L)>,
+    /// Refused sites by rising index.
+    pub refused: Vec<(usize, io::Error)>,
+}
+
+/// Arms the sites `0..count`. Halves what is refused until single sites are left; when that took too
+/// many attempts, refuses whole ranges.
+pub(super) fn arm<L, E>(count: usize, mut attach: impl FnMut(Range<usize>) -> Attempt<L, E>) -> Result<Outcome<L>, E> {
+    let mut outcome = Outcome { links: Vec::new(), refused: Vec::new() };
+    let mut failures = 0;
+    // A stack: what is taken first is what comes first.
+    let mut todo: Vec<Range<usize>> = (0..count)
+        .step_by(MAX_SITES_PER_LINK)
+        .map(|start| start..count.min(start + MAX_SITES_PER_LINK))
+        .rev()
+        .collect();
+    while let Some(range) = todo.pop() {
+        match attach(range.clone()) {
+            Attempt::Armed(link) => outcome.links.push((range, link)),
+            Attempt::Failed(error) => return Err(error),
+            Attempt::Refused(error) => {
+                failures += 1;
+                if range.len() > 1 && failures < MAX_FAILURES {
+                    let middle = range.start + range.len() / 2;
+                    todo.push(middle..range.end);
+                    todo.push(range.start..middle);
+                } else {
+                    outcome.refused.extend(range.map(|site| (site, copy(&error))));
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn arm_with(bad: &BTreeSet<usize>, count: usize) -> (BTreeSet<usize>, BTreeSet<usize>) {
+        let outcome = arm(count, |range| {
+            if bad.range(range.clone()).next().is_some() {
+                Attempt::<_, ()>::Refused(io::Error::from_raw_os_error(524))
+            } else {
+                Attempt::Armed(range)
+            }
+        })
+        .unwrap();
+        let mut armed = BTreeSet::new();
+        for (range, link) in outcome.links {
+            assert_eq!(range, link);
+            for site in range {
+                assert!(armed.insert(site), "site {site} is armed twice");
+            }
+        }
+        let refused: Vec<_> = outcome.refused.iter().map(|(site, _)| *site).collect();
+        assert!(refused.is_sorted());
+        (armed, refused.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_bad_sites_are_refused(bad in prop::collection::btree_set(0usize..3000, 0..20), count in 0usize..3000) {
+            let bad: BTreeSet<_> = bad.into_iter().filter(|site| *site < count).collect();
+            let (armed, refused) = arm_with(&bad, count);
+            prop_assert_eq!(&refused, &bad);
+            prop_assert_eq!(armed, (0..count).filter(|site| !bad.contains(site)).collect::<BTreeSet<_>>());
+        }
+    }
+
+    #[test]
+    fn too_many_bad_sites_end_the_search() {
+        let bad = (0..100_000).step_by(2).collect();
+        let (armed, refused) = arm_with(&bad, 100_000);
+        assert_eq!(armed.len() + refused.len(), 100_000, "every site is armed or refused");
+        assert!(refused.is_superset(&bad));
+    }
+
+    #[test]
+    fn a_link_takes_a_million_sites() {
+        let mut sizes = Vec::new();
+        arm((3 << 20) + 5, |range| {
+            sizes.push(range.len());
+            Attempt::<_, ()>::Armed(())
+        })
+        .unwrap();
+        assert_eq!(sizes, [1 << 20, 1 << 20, 1 << 20, 5]);
+    }
+
+    #[test]
+    fn other_failures_end_it_at_once() {
+        let mut attempts = 0;
+        let result = arm(100, |_| {
+            attempts += 1;
+            Attempt::<(), _>::Failed("no permission")
+        });
+        assert_eq!(result.err(), Some("no permission"));
+        assert_eq!(attempts, 1);
+    }
+}

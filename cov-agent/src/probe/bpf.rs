@@ -1,0 +1,278 @@
+//! The running kernel, through bpf(2).
+
+use super::bisect::{self, Attempt};
+use super::counters::{CounterMap, Counters};
+use super::error::system_error;
+use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused, namespace};
+use crate::plan::{Observe, Site};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::sys::UProbeMultiFeature;
+use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
+use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// The kernel programs, built by `cargo xtask ebpf`.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!("cov-ebpf.o");
+
+/// The error of instructions that cannot carry a probe (the kernel's own `ENOTSUPP`).
+const ENOTSUPP: i32 = 524;
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Globals(Config);
+
+// SAFETY: 32-bit integers without padding, which is what `Pod` asks for.
+#[expect(unsafe_code, reason = "the marker that lets the loader copy it as bytes")]
+unsafe impl Pod for Globals {}
+
+/// How to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Whether processes that a counted one forks are counted too.
+    pub follow: bool,
+    /// Whether to use a perf event for each probe even where the kernel has `uprobe.multi`.
+    pub one_by_one: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { follow: true, one_by_one: false }
+    }
+}
+
+/// The running kernel. Dropping it disarms everything and waits for that.
+pub struct Bpf {
+    /// Some program holds the links of the objects and stands before them: links go first.
+    objects: Vec<Option<Object>>,
+    programs: Ebpf,
+    program: &'static str,
+    cpus: u32,
+}
+
+struct Object {
+    counters: Counters,
+    links: Vec<UProbeLink>,
+}
+
+impl Bpf {
+    /// Loads the kernel programs; begins to follow processes if `options` say so.
+    ///
+    /// # Errors
+    /// No permission, no memory, or a kernel that lacks what is needed.
+    pub fn new(options: Options) -> Result<Self, ProbeError> {
+        let config = Globals(namespace::config(options.follow)?);
+        let mut programs = EbpfLoader::new()
+            .override_global(common::CONFIG, &config, true)
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .load(PROGRAMS)
+            .map_err(|error| ProbeError::of("loading the kernel programs", error))?;
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
+        let program = if !options.one_by_one && has_multi()? { "hit_multi" } else { "hit" };
+        let hit: &mut UProbe = find(&mut programs, program)?;
+        hit.load().map_err(|error| ProbeError::of("loading the counting program", error))?;
+        if options.follow {
+            for (name, tracepoint) in [("fork", "sched_process_fork"), ("exit", "sched_process_exit")] {
+                let program: &mut RawTracePoint = find(&mut programs, name)?;
+                program
+                    .load()
+                    .and_then(|()| program.attach(tracepoint))
+                    .map_err(|error| ProbeError::of("following processes", error))?;
+            }
+        }
+        Ok(Self { objects: Vec::new(), programs, program, cpus })
+    }
+
+    /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
+    /// slow to disarm.
+    #[must_use]
+    pub fn is_multi(&self) -> bool {
+        self.program == "hit_multi"
+    }
+
+    fn object(&self, id: ArmedId) -> Result<&Object, ProbeError> {
+        self.objects.get(id.0 as usize).and_then(Option::as_ref).ok_or(ProbeError::NotArmed)
+    }
+
+    fn tracked(&mut self) -> Result<HashMap<&mut MapData, u32, u32>, ProbeError> {
+        let map = self.programs.map_mut(common::TRACKED).ok_or(missing("TRACKED"))?;
+        HashMap::try_from(map).map_err(|error| ProbeError::of("finding the tracked processes", error))
+    }
+
+    fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
+        let map = self.programs.map_mut(common::COUNTERS).ok_or(missing("COUNTERS"))?;
+        ArrayOfMaps::<_, CounterMap>::try_from(map)
+            .and_then(|mut maps| maps.set(index, counters.map(), 0))
+            .map_err(|error| ProbeError::of("sharing the counters", error))
+    }
+
+    /// Links for all of `sites` that the kernel takes, as few as can be.
+    fn link(
+        &mut self,
+        target: &Path,
+        points: &[UProbeAttachPoint<'static>],
+    ) -> Result<(Vec<UProbeLink>, Vec<Refused>), ProbeError> {
+        let hit: &mut UProbe = find(&mut self.programs, self.program)?;
+        let outcome = bisect::arm(points.len(), |range| attach(hit, target, points.get(range).unwrap_or_default()))?;
+        let refused: Vec<_> = outcome.refused.into_iter().map(|(site, reason)| Refused { site, reason }).collect();
+        let links: Vec<_> = outcome.links.into_iter().map(|(_, link)| link).collect();
+        if refused.is_empty() || self.program == "hit" {
+            return Ok((links, refused));
+        }
+        // Closing a link takes a grace period whatever its size, so one is better than the dozen that
+        // the search has left. Nobody counts on them yet: the old ones may go first.
+        close(links);
+        let refused_sites: BTreeSet<_> = refused.iter().map(|refused| refused.site).collect();
+        let taken: Vec<_> = points
+            .iter()
+            .enumerate()
+            .filter(|(site, _)| !refused_sites.contains(site))
+            .map(|(_, point)| *point)
+            .collect();
+        let outcome = bisect::arm(taken.len(), |range| attach(hit, target, taken.get(range).unwrap_or_default()))?;
+        if let Some((_, error)) = outcome.refused.into_iter().next() {
+            return Err(ProbeError::of("arming", error));
+        }
+        Ok((outcome.links.into_iter().map(|(_, link)| link).collect(), refused))
+    }
+}
+
+impl Kernel for Bpf {
+    fn attach(&mut self, file: &File, sites: &[Site], slots: u32) -> Result<Armed, ProbeError> {
+        if slots >= MAX_SLOTS {
+            return Err(ProbeError::TooManyCounters { slots, limit: MAX_SLOTS });
+        }
+        let free = self.objects.iter().position(Option::is_none).unwrap_or(self.objects.len());
+        let index = u32::try_from(free).unwrap_or(u32::MAX);
+        if index >= MAX_OBJECTS {
+            return Err(ProbeError::TooManyObjects { limit: MAX_OBJECTS });
+        }
+        let counters = Counters::new(slots, self.cpus)?;
+        self.share(index, &counters)?;
+        let stripes_log2 = counters.striping().stripes_log2();
+        let points = sites
+            .iter()
+            .map(|site| {
+                let cookie = match site.observe {
+                    Observe::Count { slot } => Cookie::count(index, stripes_log2, slot.0),
+                    Observe::Branch { condition, taken } => Cookie::branch(index, stripes_log2, taken.0, condition.0),
+                };
+                let cookie = cookie.ok_or(ProbeError::TooManyCounters { slots, limit: MAX_SLOTS })?;
+                let location = UProbeAttachLocation::AbsoluteOffset(site.offset.0);
+                Ok(UProbeAttachPoint { location, cookie: Some(cookie.0) })
+            })
+            .collect::<Result<Vec<_>, ProbeError>>()?;
+        touch(file, sites);
+        // The file that was opened, whatever has become of its name.
+        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (links, refused) = self.link(&target, &points)?;
+        let object = Some(Object { counters, links });
+        match self.objects.get_mut(free) {
+            Some(place) => *place = object,
+            None => self.objects.push(object),
+        }
+        Ok(Armed { id: ArmedId(index), refused })
+    }
+
+    fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
+        match self.tracked()?.insert(&pid, &pid, 0) {
+            Err(error) if system_error(&error) == Some(libc::E2BIG) => {
+                Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
+            }
+            result => result.map_err(|error| ProbeError::of("counting a process", error)),
+        }
+    }
+
+    fn untrack(&mut self, pid: u32) -> Result<(), ProbeError> {
+        match self.tracked()?.remove(&pid) {
+            Err(error) if system_error(&error) == Some(libc::ENOENT) => Ok(()),
+            result => result.map_err(|error| ProbeError::of("no longer counting a process", error)),
+        }
+    }
+
+    fn counters(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
+        Ok(self.object(object)?.counters.read())
+    }
+
+    fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
+        let map = self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?;
+        let doing = "reading the losses";
+        let losses: Array<_, u64> = Array::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
+        let get = |loss| losses.get(&(loss as u32), 0).map_err(|error| ProbeError::of(doing, error));
+        Ok(KernelLosses { hits: get(Loss::NoCounter)?, processes: get(Loss::NoRoom)? })
+    }
+
+    fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
+        let place = self.objects.get_mut(object.0 as usize).ok_or(ProbeError::NotArmed)?;
+        let object = place.take().ok_or(ProbeError::NotArmed)?;
+        close(object.links);
+        Ok(object.counters.read())
+    }
+}
+
+impl Drop for Bpf {
+    fn drop(&mut self) {
+        close(self.objects.drain(..).flatten().flat_map(|object| object.links).collect());
+    }
+}
+
+fn has_multi() -> Result<bool, ProbeError> {
+    aya::sys::is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation)
+        .map_err(|error| ProbeError::of("asking for uprobe.multi", error))
+}
+
+fn find<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = programs.program_mut(name).ok_or(missing(name))?;
+    program.try_into().map_err(|error| ProbeError::of("finding the kernel programs", error))
+}
+
+fn missing(name: &'static str) -> ProbeError {
+    ProbeError::Kernel { doing: "finding the kernel programs", source: name.into() }
+}
+
+/// One link for all of `points`.
+fn attach(hit: &mut UProbe, target: &Path, points: &[UProbeAttachPoint<'static>]) -> Attempt<UProbeLink, ProbeError> {
+    let link = hit.attach(points, target, UProbeScope::AllProcesses).and_then(|id| hit.take_link(id));
+    match link {
+        Ok(link) => Attempt::Armed(link),
+        Err(error) => match system_error(&error) {
+            Some(number @ (libc::EINVAL | libc::EIO | libc::ENOEXEC | libc::EOPNOTSUPP | ENOTSUPP)) => {
+                Attempt::Refused(io::Error::from_raw_os_error(number))
+            }
+            _ => Attempt::Failed(ProbeError::of("arming", error)),
+        },
+    }
+}
+
+/// Closes links side by side: each waits for a grace period, all for the same one.
+fn close(links: Vec<UProbeLink>) {
+    thread::scope(|scope| {
+        for link in links {
+            scope.spawn(|| drop(link));
+        }
+    });
+}
+
+/// Reads the pages that get probes into the page cache. A process that maps the file then need not
+/// wait for them in the midst of arming.
+fn touch(file: &File, sites: &[Site]) {
+    const PAGE: u64 = 4096;
+    let mut last = None;
+    for site in sites {
+        let page = site.offset.0 / PAGE;
+        if last.replace(page) != Some(page) {
+            // Only the reading matters: what cannot be read, the kernel will refuse.
+            let _ = file.read_at(&mut [0], page * PAGE);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A kernel for tests that need none: it counts only what is attached, refuses what it is told to
+//! refuse, and can run out of room.
+
+use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused};
+use crate::plan::{Observe, Site};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Which file, as the kernel tells files apart: device and inode.
+type FileKey = (u64, u64);
+
+/// A kernel without a kernel. Tests play the processes: [`hit`](Fake::hit), [`fork`](Fake::fork),
+/// [`exit`](Fake::exit).
+#[derive(Debug)]
+pub(crate) struct Fake {
+    objects: Vec<Option<Object>>,
+    tracked: BTreeSet<u32>,
+    losses: KernelLosses,
+    /// File offsets that carry no probe.
+    pub(crate) refuse: BTreeSet<u64>,
+    /// How many objects can be armed at the same time.
+    pub(crate) room_for_objects: u32,
+    /// How many processes can be counted at the same time.
+    pub(crate) room_for_processes: usize,
+    /// Whether children of counted processes are counted.
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug)]
+struct Object {
+    file: FileKey,
+    sites: BTreeMap<u64, Observe>,
+    counters: Vec<u64>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            objects: Vec::new(),
+            tracked: BTreeSet::new(),
+            losses: KernelLosses::default(),
+            refuse: BTreeSet::new(),
+            room_for_objects: cov_ebpf_common::MAX_OBJECTS,
+            room_for_processes: cov_ebpf_common::MAX_TRACKED as usize,
+            follow: true,
+        }
+    }
+}
+
+impl Fake {
+    /// Process `pid` executes the instruction at `offset` of `file` while its flags register holds
+    /// `eflags`.
+    pub(crate) fn hit(&mut self, pid: u32, file: &File, offset: u64, eflags: u64) {
+        if !self.tracked.contains(&pid) {
+            return;
+        }
+        let key = key(file).expect("the test's file");
+        for object in self.objects.iter_mut().flatten().filter(|object| object.file == key) {
+            let slot = match object.sites.get(&offset) {
+                None => continue,
+                Some(Observe::Count { slot }) => slot.0,
+                Some(Observe::Branch { condition, taken }) => {
+                    taken.0 + u32::from(!cov_ebpf_common::holds(condition.0, eflags))
+                }
+            };
+            match object.counters.get_mut(slot as usize) {
+                Some(counter) => *counter = counter.saturating_add(1),
+                None => self.losses.hits += 1,
+            }
+        }
+    }
+
+    /// Process `parent` forks `child`.
+    pub(crate) fn fork(&mut self, parent: u32, child: u32) {
+        if !self.follow || !self.tracked.contains(&parent) {
+            return;
+        }
+        if self.tracked.len() < self.room_for_processes {
+            self.tracked.insert(child);
+        } else {
+            self.losses.processes += 1;
+        }
+    }
+
+    /// Process `pid` ends; its number may come again.
+    pub(crate) fn exit(&mut self, pid: u32) {
+        self.tracked.remove(&pid);
+    }
+}
+
+impl Kernel for Fake {
+    fn attach(&mut self, file: &File, sites: &[Site], slots: u32) -> Result<Armed, ProbeError> {
+        if slots >= cov_ebpf_common::MAX_SLOTS {
+            return Err(ProbeError::TooManyCounters { slots, limit: cov_ebpf_common::MAX_SLOTS });
+        }
+        let free = self.objects.iter().position(Option::is_none).unwrap_or(self.objects.len());
+        let id = u32::try_from(free).unwrap_or(u32::MAX);
+        if id >= self.room_for_objects {
+            return Err(ProbeError::TooManyObjects { limit: self.room_for_objects });
+        }
+        let file = key(file).map_err(|error| ProbeError::of("arming", error))?;
+        let mut object = Object { file, sites: BTreeMap::new(), counters: vec![0; slots as usize] };
+        let mut refused = Vec::new();
+        for (site, Site { offset, observe, .. }) in sites.iter().enumerate() {
+            if self.refuse.contains(&offset.0) {
+                refused.push(Refused { site, reason: io::ErrorKind::Unsupported.into() });
+            } else {
+                object.sites.insert(offset.0, *observe);
+            }
+        }
+        match self.objects.get_mut(free) {
+            Some(place) => *place = Some(object),
+            None => self.objects.push(Some(object)),
+        }
+        Ok(Armed { id: ArmedId(id), refused })
+    }
+
+    fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
+        if self.tracked.len() >= self.room_for_processes && !self.tracked.contains(&pid) {
+            let limit = u32::try_from(self.room_for_processes).unwrap_or(u32::MAX);
+            return Err(ProbeError::TooManyProcesses { pid, limit });
+        }
+        self.tracked.insert(pid);
+        Ok(())
+    }
+
+    fn untrack(&mut self, pid: u32) -> Result<(), ProbeError> {
+        self.tracked.remove(&pid);
+        Ok(())
+    }
+
+    fn counters(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
+        let object = self.objects.get(object.0 as usize).and_then(Option::as_ref);
+        object.map(|object| object.counters.clone()).ok_or(ProbeError::NotArmed)
+    }
+
+    fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
+        Ok(self.losses)
+    }
+
+    fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
+        let object = self.objects.get_mut(object.0 as usize).and_then(Option::take);
+        object.map(|object| object.counters).ok_or(ProbeError::NotArmed)
+    }
+}
+
+fn key(file: &File) -> io::Result<FileKey> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}

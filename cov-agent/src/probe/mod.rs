@@ -1,0 +1,108 @@
+//! Probes in the running kernel: sites → armed probes → counters.
+//!
+//! The only module that names aya and calls bpf(2). What the rest of the agent needs of the kernel is
+//! the trait [`Kernel`]; tests put another one in its place.
+
+mod bisect;
+mod bpf;
+mod btf;
+mod counters;
+mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+mod namespace;
+#[cfg(test)]
+mod tests;
+
+pub use bpf::{Bpf, Options};
+pub use error::ProbeError;
+
+use crate::plan::Site;
+use std::fs::File;
+use std::io;
+
+/// An armed object of one [`Kernel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArmedId(u32);
+
+/// What became of the sites of one object.
+#[derive(Debug)]
+pub struct Armed {
+    /// Names it from now on.
+    pub id: ArmedId,
+    /// Sites that the kernel did not take, by rising index into the sites that were to be armed.
+    /// Those of a file that no process has mapped are not looked at until one does.
+    pub refused: Vec<Refused>,
+}
+
+/// A site that carries no probe.
+#[derive(Debug)]
+pub struct Refused {
+    /// Index into the sites that were to be armed.
+    pub site: usize,
+    /// What the kernel said.
+    pub reason: io::Error,
+}
+
+/// What could not be counted, since the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KernelLosses {
+    /// Hits that were added to no counter.
+    pub hits: u64,
+    /// Forked processes that are not counted, since too many are counted at the same time.
+    pub processes: u64,
+}
+
+impl KernelLosses {
+    /// Whether everything was counted.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the agent needs of the kernel: hits of probes, counted for chosen processes.
+///
+/// Nothing is counted for a process before [`track`](Kernel::track); a counter is the sum over all
+/// processes and threads, and no hit of a process that ended is lost.
+pub trait Kernel: Send {
+    /// Arms every site on the object behind `file`, for every process that has it mapped or will map
+    /// it. `slots` is how many counters the sites use; all start at 0.
+    ///
+    /// # Errors
+    /// What stops the whole object: no permission, no memory, too many objects or counters. A site
+    /// that the kernel does not take is no error: the others are armed.
+    fn attach(&mut self, file: &File, sites: &[Site], slots: u32) -> Result<Armed, ProbeError>;
+
+    /// Counts the process `pid` (as this process's namespace numbers it) from now on, and, where that
+    /// was asked for, processes that it forks from now on, and theirs.
+    ///
+    /// # Errors
+    /// When too many processes are counted.
+    fn track(&mut self, pid: u32) -> Result<(), ProbeError>;
+
+    /// Counts the process `pid` no longer. No error if it never was, or has ended.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn untrack(&mut self, pid: u32) -> Result<(), ProbeError>;
+
+    /// The counters of an armed object by slot, as they are now.
+    ///
+    /// # Errors
+    /// When the object is not armed.
+    fn counters(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError>;
+
+    /// What could not be counted so far.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn losses(&mut self) -> Result<KernelLosses, ProbeError>;
+
+    /// Disarms an object and gives its last counters. Waits for hits that are under way, which takes
+    /// tens of milliseconds.
+    ///
+    /// # Errors
+    /// When the object is not armed.
+    fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError>;
+}

@@ -1,0 +1,5 @@
+//! One contract for the fake kernel and the running one, and what only the running one can show.
+
+mod contract;
+mod fixture;
+mod running;

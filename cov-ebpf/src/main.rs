@@ -1,0 +1,118 @@
+//! The kernel programs: they count hits of probes and keep the set of counted processes.
+//!
+//! A hit finds everything in the probe's cookie, so one program serves every object. Uprobe programs
+//! can be preempted, so counters are added to atomically, also where each processor has its own.
+#![no_std]
+#![no_main]
+// The BPF target has atomic additions, but the standard atomics ask for compare-and-swap too.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the only way to an atomic addition on this target")]
+
+mod task;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_INNER_MAP, BPF_F_MMAPABLE};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap};
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_smp_processor_id};
+use aya_ebpf::macros::{btf_map, raw_tracepoint, uprobe};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use cov_ebpf_common::{Cookie, LOSS_KINDS, Loss, MAX_OBJECTS, MAX_TRACKED, holds, index};
+use task::Task;
+
+/// One object's counters. The agent makes each map with the length it needs and maps it to read it.
+type Counters = Array<u64, 8, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+
+#[btf_map]
+static COUNTERS: ArrayOfMaps<Counters, { MAX_OBJECTS as usize }> = ArrayOfMaps::new();
+
+#[btf_map]
+static TRACKED: HashMap<u32, u32, { MAX_TRACKED as usize }> = HashMap::new();
+
+#[btf_map]
+static LOSSES: Array<u64, { LOSS_KINDS as usize }> = Array::new();
+
+/// A probe was hit, on kernels with `uprobe.multi` (6.6).
+#[uprobe(multi)]
+fn hit_multi(ctx: ProbeContext) {
+    hit_any(&ctx);
+}
+
+/// The same for a probe that is a perf event.
+#[uprobe]
+fn hit(ctx: ProbeContext) {
+    hit_any(&ctx);
+}
+
+#[inline(always)]
+fn hit_any(ctx: &ProbeContext) {
+    if !task::current_process().is_some_and(is_tracked) {
+        return;
+    }
+    // SAFETY: the context is the one this program was called with.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+    let mut slot = cookie.slot();
+    if let Some(condition) = cookie.condition() {
+        // SAFETY: the kernel lets a uprobe program read the registers it is called with.
+        let eflags = unsafe { (*ctx.regs).eflags };
+        if !holds(condition, eflags) {
+            slot += 1;
+        }
+    }
+    // SAFETY: the helper has no requirements.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    match COUNTERS.get_value_ptr_mut(cookie.object(), &index(slot, cookie.stripes_log2(), cpu)) {
+        Some(counter) => add(counter),
+        None => lose(Loss::NoCounter),
+    }
+}
+
+/// A task was made: a new process of a counted one is counted before it runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn fork(ctx: RawTracePointContext) {
+    let child = Task(ctx.arg(1));
+    if !task::follow() || !child.leads_process() || !task::current_process().is_some_and(is_tracked) {
+        return;
+    }
+    let Some(process) = child.process() else { return };
+    if TRACKED.insert(&process, &process, BPF_ANY.into()).is_err() {
+        lose(Loss::NoRoom);
+    }
+}
+
+/// A task is ending: with the last of its process the process's number may be used again.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn exit(ctx: RawTracePointContext) {
+    let Some(process) = task::current_process() else { return };
+    if is_tracked(process) && Task(ctx.arg(0)).process_ended() {
+        let _ = TRACKED.remove(&process);
+    }
+}
+
+#[inline(always)]
+fn is_tracked(process: u32) -> bool {
+    // SAFETY: the value is not read; whether the entry is there is all that matters.
+    unsafe { TRACKED.get(&process) }.is_some()
+}
+
+#[inline(always)]
+fn add(counter: *mut u64) {
+    // SAFETY: the pointer comes from a map lookup that found an aligned 64-bit element.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+#[inline(always)]
+fn lose(loss: Loss) {
+    if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {
+        add(counter);
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
