@@ -9,6 +9,7 @@ mod compare;
 mod expect;
 mod gcov;
 mod kernel;
+mod projects;
 mod report;
 mod sources;
 
@@ -18,5 +19,6 @@ pub use compare::Agreement;
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
 pub use kernel::kernel;
+pub use projects::Project;
 pub use report::{Coverage, FileCoverage};
 pub use sources::package_dir;

@@ -2,88 +2,32 @@
 //! gcov or LLVM tell.
 
 use cov_tests::{
-    Agent, Agreement, Build, Coverage, Outcome, fixture, gcc_gcov, kernel, package_dir, scratch, workspace,
+    Agent, Agreement, Build, Coverage, Outcome, Project, gcc_gcov, kernel, package_dir, scratch, workspace,
 };
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-struct Project {
-    name: &'static str,
-    /// Flags and sources, beside the driver.
-    arguments: Vec<String>,
-    libraries: &'static [&'static str],
-}
-
-/// The C files of `dirs`.
-fn c_files(dirs: &[PathBuf]) -> Vec<String> {
-    let entries = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "c")).map(text).collect();
-    files.sort();
-    files
-}
-
-fn text(path: PathBuf) -> String {
-    path.into_os_string().into_string().unwrap()
-}
-
-fn sqlite() -> Project {
-    let dir = package_dir("libsqlite3-sys").join("sqlite3");
-    let arguments = vec![format!("-I{}", dir.display()), text(dir.join("sqlite3.c"))];
-    Project { name: "sqlite", arguments, libraries: &["-lpthread", "-ldl", "-lm"] }
-}
-
-fn lua() -> Project {
-    let dir = package_dir("lua-src").join("lua-5.4.9");
-    let mut arguments = vec![format!("-I{}", dir.display())];
-    arguments.extend(c_files(&[dir]));
-    Project { name: "lua", arguments, libraries: &["-lm"] }
-}
-
-fn zstd() -> Project {
-    let lib = package_dir("zstd-sys").join("zstd/lib");
-    let mut arguments = vec![format!("-I{}", lib.display())];
-    arguments.extend(["-DZSTD_DISABLE_ASM", "-DZSTD_LEGACY_SUPPORT=0"].map(str::to_owned));
-    arguments.extend(c_files(&["common", "compress", "decompress"].map(|part| lib.join(part))));
-    Project { name: "zstd", arguments, libraries: &[] }
-}
-
-impl Project {
-    fn compile(&self, dir: &Path, output: &str, flags: &[&str]) -> PathBuf {
-        Build::with("gcc", dir)
-            .args(["-g", "-w"])
-            .args(flags)
-            .args(["-o", output])
-            .arg(fixture(&format!("real/{}.c", self.name)))
-            .args(&self.arguments)
-            .args(self.libraries)
-            .run();
-        dir.join(output)
+/// At least this share of hits must agree with gcov's; the report of the rest is kept.
+fn check(project: &Project, least: f64) {
+    if !kernel() {
+        return;
     }
+    let dir = scratch();
+    let instrumented = project.compile(dir.path(), "instrumented", &["-O0", "--coverage"]);
+    let program = project.compile(dir.path(), "program", &["-O0"]);
+    let plain = Command::new(&program).output().unwrap();
+    let gcov_run = Command::new(&instrumented).current_dir(dir.path()).output().unwrap();
+    assert_eq!(plain.stdout, gcov_run.stdout);
 
-    /// At least this share of hits must agree with gcov's; the report of the rest is kept.
-    fn check(&self, least: f64) {
-        if !kernel() {
-            return;
-        }
-        let dir = scratch();
-        let instrumented = self.compile(dir.path(), "instrumented", &["-O0", "--coverage"]);
-        let program = self.compile(dir.path(), "program", &["-O0"]);
-        let plain = Command::new(&program).output().unwrap();
-        let gcov_run = Command::new(&instrumented).current_dir(dir.path()).output().unwrap();
-        assert_eq!(plain.stdout, gcov_run.stdout);
-
-        let outcome = Agent::run(&program).go();
-        assert_eq!(outcome.process.stdout, plain.stdout, "{}", outcome.stderr());
-        assert_eq!(outcome.process.status.code(), plain.status.code(), "{}", outcome.stderr());
-        let agreement = Agreement::of(&outcome.coverage, &gcc_gcov(dir.path()));
-        let (lines, not_measurable) = measurable(&outcome);
-        keep(self.name, &format!("{agreement}{lines} executable lines, {not_measurable} more not measurable\n"));
-        assert!(agreement.common > 1000, "{agreement}");
-        assert!(agreement.hits() >= least, "{agreement}");
-        assert!(not_measurable * 100 <= lines, "{not_measurable} of {lines} are not measurable");
-    }
+    let outcome = Agent::run(&program).go();
+    assert_eq!(outcome.process.stdout, plain.stdout, "{}", outcome.stderr());
+    assert_eq!(outcome.process.status.code(), plain.status.code(), "{}", outcome.stderr());
+    let agreement = Agreement::of(&outcome.coverage, &gcc_gcov(dir.path()));
+    let (lines, not_measurable) = measurable(&outcome);
+    keep(project.name, &format!("{agreement}{lines} executable lines, {not_measurable} more not measurable\n"));
+    assert!(agreement.common > 1000, "{agreement}");
+    assert!(agreement.hits() >= least, "{agreement}");
+    assert!(not_measurable * 100 <= lines, "{not_measurable} of {lines} are not measurable");
 }
 
 /// Executable lines, and those that are not measurable.
@@ -103,17 +47,17 @@ fn keep(name: &str, report: &str) {
 
 #[test]
 fn sqlite_as_gcov() {
-    sqlite().check(0.999);
+    check(&Project::sqlite(), 0.999);
 }
 
 #[test]
 fn lua_as_gcov() {
-    lua().check(0.999);
+    check(&Project::lua(), 0.999);
 }
 
 #[test]
 fn zstd_as_gcov() {
-    zstd().check(0.999);
+    check(&Project::zstd(), 0.999);
 }
 
 /// The test binaries of the crate `semver`, against rustc's own source coverage.

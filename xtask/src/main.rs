@@ -1,5 +1,6 @@
 //! What a person does to the repository: `cargo xtask demo`, `test`, `tidy`, …
 
+mod bench;
 mod checks;
 mod demo;
 mod ebpf;
@@ -19,6 +20,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what the agent costs
+    Bench {
+        /// Only prove that it works
+        #[arg(long)]
+        smoke: bool,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure a sample program and show its source with counts
     Demo,
     /// Install what the tests need, then run every check and every test
@@ -54,6 +64,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
+        Command::Bench { smoke, json } => bench::run_bench(smoke, json),
         Command::Demo => demo::run_demo(),
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
