@@ -1,12 +1,17 @@
 //! File formats, one module each: `write(&Snapshot, &mut dyn Write)` and, where it can be read, `read`.
 
+pub mod coverage_db;
 pub mod demangle;
+mod error;
 pub mod json;
 pub mod lcov;
 mod name;
 pub mod output;
+#[cfg(test)]
+mod testing;
 mod text;
 
+pub use error::ReadError;
 pub use name::{Format, UnknownFormat};
 
 use crate::coverage::Snapshot;
@@ -18,6 +23,7 @@ use std::io::{self, Write};
 /// Those of `out`; `Unsupported` for a format without a writer.
 pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     match format {
+        Format::Coverage => coverage_db::write(snapshot, &coverage_db::Options::default(), out),
         Format::Json => json::write(snapshot, out),
         Format::Lcov => lcov::write(snapshot, out),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("the format {format} has no writer"))),
