@@ -5,6 +5,7 @@
 //! [`process`] touch the kernel.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod coverage;
 pub mod format;

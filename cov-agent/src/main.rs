@@ -2,5 +2,5 @@
 #![deny(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    cov_agent::cli::main().into()
 }

@@ -68,10 +68,7 @@ impl FileTracker {
         if let Some(known) = self.inner.read().unwrap_or_else(PoisonError::into_inner).spelled.get(path) {
             return known.clone();
         }
-        let joined = if paths::is_absolute(&path.to_string_lossy()) { path.into() } else { self.base.join(path) };
-        let resolved = self.canonical.as_ref().map_or(joined.clone(), |canonical| canonical(&joined));
-        let key: Arc<str> = paths::normalize(&self.base, resolved).into();
-        let keep = self.filter.as_ref().is_none_or(|f| f.matches(&key) || f.matches(&paths::normalize("", &joined)));
+        let (key, keep) = self.resolve(path);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let handle = inner.canonical.entry(Arc::clone(&key)).or_default();
         if handle.is_none() && keep {
@@ -80,6 +77,21 @@ impl FileTracker {
         let handle = handle.clone();
         inner.spelled.insert(path.into(), handle.clone());
         handle
+    }
+
+    /// Whether the filter keeps the file at `path`. Unlike [`file`](Self::file) this makes none: it
+    /// is for asking before anything is known of the file.
+    pub fn keeps(&self, path: impl AsRef<Path>) -> bool {
+        self.resolve(path.as_ref()).1
+    }
+
+    /// The canonical path, and whether the filter keeps it under either name.
+    fn resolve(&self, path: &Path) -> (Arc<str>, bool) {
+        let joined = if paths::is_absolute(&path.to_string_lossy()) { path.into() } else { self.base.join(path) };
+        let resolved = self.canonical.as_ref().map_or(joined.clone(), |canonical| canonical(&joined));
+        let key: Arc<str> = paths::normalize(&self.base, resolved).into();
+        let keep = self.filter.as_ref().is_none_or(|f| f.matches(&key) || f.matches(&paths::normalize("", &joined)));
+        (key, keep)
     }
 
     /// How many files there are.
@@ -147,6 +159,8 @@ mod tests {
             Err(_) => path.into(),
         };
         let files = FileTracker::default().with_filter(filter()).with_canonical(resolve);
+        assert!(files.keeps("/w/link/a.c") && !files.keeps("/usr/include/x.h"));
+        assert!(files.is_empty() && files.left_out().is_empty());
         assert_eq!(&**files.file("/w/link/a.c").unwrap().lock().path(), "/real/a.c");
         assert!(files.file("/usr/include/x.h").is_none());
         assert_eq!(files.left_out(), [Arc::from("/usr/include/x.h")]);

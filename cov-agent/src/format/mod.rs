@@ -17,6 +17,10 @@ pub use name::{Format, UnknownFormat};
 use crate::coverage::Snapshot;
 use std::io::{self, Write};
 
+/// The formats that have a writer, in the order in which they are named; a new one joins here and
+/// in [`write`].
+pub const WRITABLE: &[Format] = &[Format::Json, Format::Lcov];
+
 /// Writes a snapshot in a format.
 ///
 /// # Errors

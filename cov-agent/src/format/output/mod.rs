@@ -112,6 +112,17 @@ impl<'a> OutputDir<'a> {
         &self.path
     }
 
+    /// Makes sure that files can be made in the directory, and leaves none.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn check(&self) -> Result<(), OutputError> {
+        with_rights(self.rights, &self.path, || {
+            let made = self.temporary();
+            made.map(drop).map_err(|source| OutputError::Directory { path: self.path.clone(), source })
+        })
+    }
+
     /// Writes a snapshot in several formats. Only when all are written to disk they take their
     /// places. Returns their paths.
     ///
@@ -282,6 +293,8 @@ mod tests {
         let path = root.path().join("a/../a/b");
         fs::create_dir(root.path().join("a")).unwrap();
         let dir = OutputDir::open(&path, &OwnRights).unwrap();
+        dir.check().unwrap();
+        assert_eq!(names(&path), [""; 0]);
         replace(&dir, "x", "one").unwrap();
         assert_eq!(replace(&dir, "x", "two").unwrap(), [path.join("x")]);
         assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "two");

@@ -1,0 +1,270 @@
+//! The command line, as clap reads it.
+
+use crate::format::{Format, WRITABLE};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Line coverage, with execution counts, of unmodified programs.
+///
+/// Runs a program, or attaches to running processes, and counts with eBPF uprobes how often each
+/// source line is entered. The program needs debug info (-g), but no rebuild.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cov-agent",
+    version,
+    disable_help_subcommand = true,
+    override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...\n       cov-agent [OPTIONS] --pid PID [--pid PID]...\n       cov-agent lines OBJECT\n       cov-agent doctor"
+)]
+pub struct Cli {
+    /// What to do; without a command, attach to the processes of `--pid`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Attaching to running processes.
+    #[command(flatten)]
+    pub attach: AttachArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+impl Cli {
+    /// Reads a command line, the agent's own name first.
+    ///
+    /// # Errors
+    ///
+    /// Whatever clap finds wrong; that there is nothing to do; an option of `--pid` before a command,
+    /// which would have no effect.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(args)?;
+        let cli = Self::from_arg_matches(&matches)?;
+        let command = Self::command();
+        let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut own = command.get_arguments().filter(|a| !a.is_global_set()).map(|a| a.get_id().as_str());
+        let misplaced = own.find(|id| cli.command.is_some() && given(*id));
+        if let Some(id) = misplaced {
+            let text = format!("'--{}' stands before the command, where it has no effect; put it behind", id.replace('_', "-"));
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+        }
+        if cli.command.is_none() && cli.attach.pid.is_empty() {
+            let text = "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID)";
+            return Err(clap::Error::raw(ErrorKind::MissingSubcommand, text));
+        }
+        Ok(cli)
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program and count how often each of its source lines is entered
+    ///
+    /// The program's input, output, environment, signals and exit status are as without the agent.
+    #[command(override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...")]
+    Run(RunArgs),
+    /// Show the executable lines of a program or library, and the probes chosen for each
+    ///
+    /// Nothing is run, and no privilege is needed.
+    Lines(LinesArgs),
+    /// Say what this machine can do, what is missing, and how to get it
+    ///
+    /// Exits with 0 if `cov-agent run` would work, with 1 if not.
+    Doctor(DoctorArgs),
+}
+
+/// How the agent speaks on stderr.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ConsoleArgs {
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
+    pub quiet: bool,
+    /// Print what each stage did and how long it took
+    #[arg(short, long, global = true, display_order = 901)]
+    pub verbose: bool,
+    /// Colour on stderr and stdout
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true, display_order = 902)]
+    pub color: ColorChoice,
+}
+
+/// When to write in colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Which sources are measured, and where debug info is looked for.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// Measure the source files that match GLOB instead of those below the working directory or
+    /// its repository; `**` crosses directories [repeatable]
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
+    pub include: Vec<String>,
+    /// Leave out the source files that match GLOB [repeatable]
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
+    pub exclude: Vec<String>,
+    /// Look for separate debug info below DIR too [repeatable]
+    #[arg(long, value_name = "DIR", action = ArgAction::Append)]
+    pub debug_dir: Vec<PathBuf>,
+}
+
+/// What is written, and where.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// Write the coverage files into DIR
+    #[arg(short, long, value_name = "DIR", default_value = "coverage")]
+    pub output: PathBuf,
+    /// Write these formats only, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', action = ArgAction::Append, value_parser = format())]
+    pub format: Vec<Format>,
+}
+
+impl OutputArgs {
+    /// The formats to write: each once, all of them by default.
+    #[must_use]
+    pub fn formats(&self) -> Vec<Format> {
+        let chosen = |format: &Format| self.format.is_empty() || self.format.contains(format);
+        WRITABLE.iter().copied().filter(chosen).collect()
+    }
+}
+
+/// `cov-agent run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Which sources.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Run the program as this user, by name or number
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
+/// `cov-agent --pid`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "attach")]
+pub struct AttachArgs {
+    /// Attach to a running process, without stopping it, until it ends [repeatable]
+    #[arg(long, value_name = "PID", action = ArgAction::Append, value_parser = pid)]
+    pub pid: Vec<i32>,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
+    pub duration: Option<Duration>,
+    /// Which sources.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `cov-agent lines`.
+#[derive(Debug, Clone, Args)]
+pub struct LinesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which sources.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// The program or library
+    #[arg(value_name = "OBJECT")]
+    pub object: PathBuf,
+}
+
+/// `cov-agent doctor`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One of the formats' names.
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(WRITABLE.iter().map(|format| format.name())).try_map(|name| name.parse::<Format>())
+}
+
+/// A process id.
+fn pid(text: &str) -> Result<i32, String> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give the number of a process".to_owned())
+}
+
+/// A time in seconds, with decimals if wanted.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "give a number of seconds, such as 10 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "give a number of seconds that is not negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::read(["cov-agent"].iter().chain(args).map(OsString::from))
+    }
+
+    fn run_command(args: &[&str]) -> Vec<OsString> {
+        match parse(args).expect("parses").command {
+            Some(Command::Run(run)) => run.command,
+            other => panic!("not run: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault_in_the_definition() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_behind_the_program_is_the_programs() {
+        assert_eq!(run_command(&["run", "--", "ls", "-q", "--", "--pid", "x"]), ["ls", "-q", "--", "--pid", "x"]);
+        assert_eq!(run_command(&["run", "-q", "ls", "-q", "--output", "x"]), ["ls", "-q", "--output", "x"]);
+        assert_eq!(run_command(&["run", "--", "--odd-name"]), ["--odd-name"]);
+    }
+
+    #[test]
+    fn unknown_options_are_not_taken_for_a_program() {
+        assert!(parse(&["run", "--outptu", "x", "--", "ls"]).is_err());
+    }
+
+    #[test]
+    fn pids_repeat_and_want_no_command() {
+        let cli = parse(&["--pid", "12", "--pid", "13", "--duration", "0.5"]).expect("parses");
+        assert_eq!(cli.attach.pid, [12, 13]);
+        assert_eq!(cli.attach.duration, Some(Duration::from_millis(500)));
+        for bad in [&[][..], &["--pid", "0"], &["--pid", "-3"], &["--duration", "1"], &["--pid", "1", "--duration", "nan"], &["--output", "x"]] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse(&["--pid", "1", "doctor"]).is_err());
+        assert!(parse(&["--output", "x", "run", "ls"]).is_err());
+        assert!(parse(&["-q", "--color", "never", "run", "ls"]).expect("parses").console.quiet);
+    }
+
+    #[test]
+    fn formats_come_separated_by_commas_or_repeated() {
+        let formats = |args: &[&str]| match parse(args).expect("parses").command {
+            Some(Command::Run(run)) => run.output.formats(),
+            other => panic!("not run: {other:?}"),
+        };
+        let wanted = [Format::Json, Format::Lcov];
+        assert_eq!(formats(&["run", "--format", "lcov,json", "ls"]), wanted);
+        assert_eq!(formats(&["run", "--format", "lcov", "--format", "json", "--format", "json", "ls"]), wanted);
+        assert_eq!(formats(&["run", "--format", "lcov", "ls"]), [Format::Lcov]);
+        assert_eq!(formats(&["run", "ls"]), WRITABLE);
+        assert!(parse(&["run", "--format", "lcvo", "ls"]).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! The exit codes: a contract that scripts may rely on.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | the program's own | `cov-agent run` ran the program; this is how it exited |
+//! | 128 + N | `cov-agent run` ran the program and signal N ended it, as a shell says it |
+//! | 0 | every other command: done |
+//! | 1 | `cov-agent doctor`: `cov-agent run` would not work here |
+//! | 64 | the command line was wrong (`EX_USAGE` of `sysexits.h`) |
+//! | 125 | the agent failed; with `run`, the program was not started |
+//! | 126 | `cov-agent run`: the program was found but cannot be executed |
+//! | 127 | `cov-agent run`: the program was not found |
+//!
+//! Once the program runs, its status is the agent's, whatever happens to the measurement: a failure
+//! of the agent is then told on stderr only. 125, 126 and 127 are what `env`, `timeout` and `nohup`
+//! of the coreutils use in the same cases.
+
+use std::process::ExitCode;
+
+/// How the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done: 0.
+    Success,
+    /// `doctor` found that `run` would not work: 1.
+    NotReady,
+    /// The command line was wrong: 64.
+    Usage,
+    /// The agent failed: 125.
+    Agent,
+    /// The program cannot be executed: 126.
+    NotExecutable,
+    /// The program was not found: 127.
+    NotFound,
+    /// The program ended by itself, with this status.
+    Program(u8),
+    /// A signal of this number ended the program: 128 + its number.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The number that the agent's parent sees.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::NotReady => 1,
+            Self::Usage => 64,
+            Self::Agent => 125,
+            Self::NotExecutable => 126,
+            Self::NotFound => 127,
+            Self::Program(status) => status,
+            Self::Signal(number) => 128u8.saturating_add(number),
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_documented_ones() {
+        let all = [
+            (Exit::Success, 0),
+            (Exit::NotReady, 1),
+            (Exit::Usage, 64),
+            (Exit::Agent, 125),
+            (Exit::NotExecutable, 126),
+            (Exit::NotFound, 127),
+            (Exit::Program(42), 42),
+            (Exit::Signal(9), 137),
+            (Exit::Signal(64), 192),
+        ];
+        for (exit, code) in all {
+            assert_eq!(exit.code(), code, "{exit:?}");
+        }
+    }
+}

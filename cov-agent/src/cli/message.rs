@@ -1,0 +1,177 @@
+//! What the agent says when something is wrong: one line each, with a name to look it up by.
+//!
+//! `docs/src/reference/messages.md` explains each; a test compares the two.
+
+use super::exit::Exit;
+use std::fmt;
+
+/// The name of a kind of message: it stands at the end of the line, in parentheses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slug {
+    /// The command line is wrong.
+    Usage,
+    /// The program was not found.
+    ProgramNotFound,
+    /// The program cannot be executed.
+    ProgramNotExecutable,
+    /// No user of this name.
+    NoSuchUser,
+    /// No process of this number.
+    NoSuchProcess,
+    /// The process ended before it could be measured.
+    ProcessEnded,
+    /// The agent lacks a privilege.
+    NoPrivilege,
+    /// The kernel lacks what the agent needs.
+    KernelTooOld,
+    /// A file could not be read.
+    CannotRead,
+    /// A file is not an ELF object.
+    NotElf,
+    /// An ELF object is for another machine or word size.
+    WrongMachine,
+    /// An ELF object is damaged.
+    DamagedElf,
+    /// An object has no debug info, or it was not found.
+    NoDebugInfo,
+    /// Debug info is damaged.
+    DamagedDebugInfo,
+    /// Nothing to measure: no source file passed the filter.
+    NothingToMeasure,
+    /// The output directory cannot be written to.
+    OutputNotWritable,
+    /// The disk is full.
+    DiskFull,
+    /// The kernel refused to arm probes.
+    ProbesRefused,
+    /// Something that should have been counted was not.
+    Losses,
+    /// Anything else that failed inside the agent.
+    Failed,
+}
+
+impl Slug {
+    /// Every kind, as the reference lists them.
+    pub const ALL: [Self; 20] = [
+        Self::Usage,
+        Self::ProgramNotFound,
+        Self::ProgramNotExecutable,
+        Self::NoSuchUser,
+        Self::NoSuchProcess,
+        Self::ProcessEnded,
+        Self::NoPrivilege,
+        Self::KernelTooOld,
+        Self::CannotRead,
+        Self::NotElf,
+        Self::WrongMachine,
+        Self::DamagedElf,
+        Self::NoDebugInfo,
+        Self::DamagedDebugInfo,
+        Self::NothingToMeasure,
+        Self::OutputNotWritable,
+        Self::DiskFull,
+        Self::ProbesRefused,
+        Self::Losses,
+        Self::Failed,
+    ];
+
+    /// The name as it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::ProgramNotFound => "program-not-found",
+            Self::ProgramNotExecutable => "program-not-executable",
+            Self::NoSuchUser => "no-such-user",
+            Self::NoSuchProcess => "no-such-process",
+            Self::ProcessEnded => "process-ended",
+            Self::NoPrivilege => "no-privilege",
+            Self::KernelTooOld => "kernel-too-old",
+            Self::CannotRead => "cannot-read",
+            Self::NotElf => "not-elf",
+            Self::WrongMachine => "wrong-machine",
+            Self::DamagedElf => "damaged-elf",
+            Self::NoDebugInfo => "no-debug-info",
+            Self::DamagedDebugInfo => "damaged-debug-info",
+            Self::NothingToMeasure => "nothing-to-measure",
+            Self::OutputNotWritable => "output-not-writable",
+            Self::DiskFull => "disk-full",
+            Self::ProbesRefused => "probes-refused",
+            Self::Losses => "losses",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// How the agent ends when this is an error before anything was started.
+    #[must_use]
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Usage => Exit::Usage,
+            Self::ProgramNotFound => Exit::NotFound,
+            Self::ProgramNotExecutable => Exit::NotExecutable,
+            _ => Exit::Agent,
+        }
+    }
+}
+
+/// One line for a person: what is wrong and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What kind it is.
+    pub slug: Slug,
+    /// The line, without the slug.
+    pub text: String,
+}
+
+impl Message {
+    /// A message; line breaks and other control characters in `text` are made harmless.
+    #[must_use]
+    pub fn new(slug: Slug, text: impl fmt::Display) -> Self {
+        Self { slug, text: one_line(&text.to_string()) }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.slug.as_str())
+    }
+}
+
+impl std::error::Error for Message {}
+
+/// `text` on one line, with nothing that a terminal obeys: file names may hold escape sequences.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(' '),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../../docs/src/reference/messages.md");
+
+    #[test]
+    fn the_reference_explains_each_message_once() {
+        let headings: Vec<&str> = REFERENCE.lines().filter_map(|l| l.strip_prefix("## ")).collect();
+        let mut slugs: Vec<&str> = Slug::ALL.iter().map(|s| s.as_str()).collect();
+        slugs.sort_unstable();
+        let mut sorted = headings.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, slugs);
+    }
+
+    #[test]
+    fn a_message_is_one_harmless_line() {
+        let message = Message::new(Slug::NotElf, "a\nb\x1b[31mc");
+        assert_eq!(message.to_string(), "a b\\u{1b}[31mc (not-elf)");
+    }
+}
