@@ -76,17 +76,17 @@ fn usage() {
     let dir = scratch();
     let see = "see 'cov-agent --help' (usage)";
     for (args, line) in [
-        (&["run", "--outptu", "x", "--", "true"][..], "unexpected argument '--outptu' found; did you mean '--output'?; "),
+        (
+            &["run", "--outptu", "x", "--", "true"][..],
+            "unexpected argument '--outptu' found; did you mean '--output'?; ",
+        ),
         (&["rnu"], "unrecognized subcommand 'rnu'; to run a program: cov-agent run -- PROGRAM; "),
         (
             &["run", "--format", "lcvo", "--", "true"],
             "invalid value 'lcvo' for '--format <NAMES>' [possible values: json, lcov]; did you mean 'lcov'?; ",
         ),
         (&["--pid", "-1"], "unexpected argument '-1' found; "),
-        (
-            &[],
-            "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID); ",
-        ),
+        (&[], "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID); "),
     ] {
         assert_eq!(agent(dir.path(), args), error(64, &format!("{line}{see}")), "{args:?}");
     }
@@ -244,10 +244,7 @@ fn programs_that_are_none() {
             "./plain: no permission to execute it; chmod +x it, or name its interpreter (program-not-executable)"
         )
     );
-    assert_eq!(
-        run("./"),
-        error(126, "./: is not a regular file and cannot be executed (program-not-executable)")
-    );
+    assert_eq!(run("./"), error(126, "./: is not a regular file and cannot be executed (program-not-executable)"));
 }
 
 #[test]

@@ -52,8 +52,12 @@ fn output_belongs_to_the_invoking_user() {
         let dir = public();
         mode(dir.path(), 0o777);
         program(dir.path(), &dir.path().join("end.c"));
-        let output =
-            sudo(dir.path()).args(["run", "-q"]).args(options).args(["--output", "a/b", "--", "./end", "exit:3"]).output().unwrap();
+        let output = sudo(dir.path())
+            .args(["run", "-q"])
+            .args(options)
+            .args(["--output", "a/b", "--", "./end", "exit:3"])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
         for name in ["a", "a/b", "a/b/lcov.info", "a/b/coverage.json"] {
             let metadata = std::fs::metadata(dir.path().join(name)).unwrap();

@@ -47,11 +47,15 @@ impl Cli {
         let mut own = command.get_arguments().filter(|a| !a.is_global_set()).map(|a| a.get_id().as_str());
         let misplaced = own.find(|id| cli.command.is_some() && given(*id));
         if let Some(id) = misplaced {
-            let text = format!("'--{}' stands before the command, where it has no effect; put it behind", id.replace('_', "-"));
+            let text = format!(
+                "'--{}' stands before the command, where it has no effect; put it behind",
+                id.replace('_', "-")
+            );
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
         }
         if cli.command.is_none() && cli.attach.pid.is_empty() {
-            let text = "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID)";
+            let text =
+                "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID)";
             return Err(clap::Error::raw(ErrorKind::MissingSubcommand, text));
         }
         Ok(cli)
@@ -246,7 +250,14 @@ mod tests {
         let cli = parse(&["--pid", "12", "--pid", "13", "--duration", "0.5"]).expect("parses");
         assert_eq!(cli.attach.pid, [12, 13]);
         assert_eq!(cli.attach.duration, Some(Duration::from_millis(500)));
-        for bad in [&[][..], &["--pid", "0"], &["--pid", "-3"], &["--duration", "1"], &["--pid", "1", "--duration", "nan"], &["--output", "x"]] {
+        for bad in [
+            &[][..],
+            &["--pid", "0"],
+            &["--pid", "-3"],
+            &["--duration", "1"],
+            &["--pid", "1", "--duration", "nan"],
+            &["--output", "x"],
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         assert!(parse(&["--pid", "1", "doctor"]).is_err());

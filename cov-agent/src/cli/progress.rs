@@ -31,8 +31,7 @@ impl Progress {
     /// Begins a stage of `total` equal steps; 0 if nobody knows how many.
     #[must_use]
     pub fn start(console: Console, stage: &'static str, total: usize) -> Self {
-        let shared =
-            Arc::new(Shared { done: AtomicUsize::new(0), stopped: Mutex::new(false), wake: Condvar::new() });
+        let shared = Arc::new(Shared { done: AtomicUsize::new(0), stopped: Mutex::new(false), wake: Condvar::new() });
         let drawer = (console.is_terminal() && console.verbosity() == Verbosity::Normal).then(|| {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || draw(console, stage, total, &shared))
