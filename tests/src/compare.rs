@@ -1,6 +1,6 @@
 //! Two tools' counts of the same program, side by side.
 
-use crate::Coverage;
+use crate::{Coverage, workspace};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -84,4 +84,15 @@ impl fmt::Display for Agreement {
 #[expect(clippy::cast_precision_loss, reason = "line numbers are far below 2^52")]
 fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// Keeps a report below `target`, where a person can read it, and prints it.
+///
+/// # Panics
+/// Where it cannot be written.
+pub fn keep_report(name: &str, report: &str) {
+    let dir = workspace().join("target/agreement");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(format!("{name}.txt")), report).unwrap();
+    println!("{name}: {report}");
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 /// Executable lines and their counts.
 pub type GcovFile = BTreeMap<u32, u64>;
 
-/// Reads what gcc's gcov makes of the `.gcda` files in `dir`, by source file name.
+/// Reads what gcc's gcov makes of the `.gcda` files in `dir`, by source file name. The system's headers
+/// are left out.
 ///
 /// # Panics
 /// Where gcov fails.
@@ -20,7 +21,11 @@ pub fn gcc_gcov(dir: &Path) -> BTreeMap<String, GcovFile> {
         for line in text.lines().filter(|l| l.starts_with('{')) {
             let report: serde_json::Value = serde_json::from_str(line).unwrap();
             for file in report["files"].as_array().unwrap() {
-                let lines = files.entry(base_name(file["file"].as_str().unwrap())).or_default();
+                let path = file["file"].as_str().unwrap();
+                if path.starts_with("/usr/") {
+                    continue;
+                }
+                let lines = files.entry(base_name(path)).or_default();
                 for line in file["lines"].as_array().unwrap() {
                     let number = u32::try_from(line["line_number"].as_u64().unwrap()).unwrap();
                     *lines.entry(number).or_default() += line["count"].as_u64().unwrap();

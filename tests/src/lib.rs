@@ -5,6 +5,7 @@
 
 mod agent;
 mod build;
+mod callgrind;
 mod compare;
 mod expect;
 mod gcov;
@@ -15,7 +16,8 @@ mod sources;
 
 pub use agent::{Agent, Attached, Outcome, agent_path};
 pub use build::{Build, fixture, scratch, workspace};
-pub use compare::Agreement;
+pub use callgrind::callgrind_lines;
+pub use compare::{Agreement, keep_report};
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
 pub use kernel::kernel;

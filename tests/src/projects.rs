@@ -1,4 +1,4 @@
-//! Real C projects with a fixed workload each.
+//! Real projects in C and C++ with a fixed workload each.
 
 use crate::{Build, fixture, package_dir};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Project {
     /// Its name, and that of the driver.
     pub name: &'static str,
+    /// `gcc` or `g++`.
+    compiler: &'static str,
     /// Flags and sources, beside the driver.
     arguments: Vec<String>,
     libraries: &'static [&'static str],
@@ -19,7 +21,7 @@ impl Project {
     pub fn sqlite() -> Self {
         let dir = package_dir("libsqlite3-sys").join("sqlite3");
         let arguments = vec![format!("-I{}", dir.display()), text(dir.join("sqlite3.c"))];
-        Self { name: "sqlite", arguments, libraries: &["-lpthread", "-ldl", "-lm"] }
+        Self { compiler: "gcc", name: "sqlite", arguments, libraries: &["-lpthread", "-ldl", "-lm"] }
     }
 
     /// Lua 5.4, out of `lua-src`.
@@ -28,7 +30,7 @@ impl Project {
         let dir = package_dir("lua-src").join("lua-5.4.9");
         let mut arguments = vec![format!("-I{}", dir.display())];
         arguments.extend(c_files(&[dir]));
-        Self { name: "lua", arguments, libraries: &["-lm"] }
+        Self { compiler: "gcc", name: "lua", arguments, libraries: &["-lm"] }
     }
 
     /// zstd, out of `zstd-sys`.
@@ -38,20 +40,28 @@ impl Project {
         let mut arguments = vec![format!("-I{}", lib.display())];
         arguments.extend(["-DZSTD_DISABLE_ASM", "-DZSTD_LEGACY_SUPPORT=0"].map(str::to_owned));
         arguments.extend(c_files(&["common", "compress", "decompress"].map(|part| lib.join(part))));
-        Self { name: "zstd", arguments, libraries: &[] }
+        Self { compiler: "gcc", name: "zstd", arguments, libraries: &[] }
     }
 
-    /// Compiles it with gcc and `flags` to `dir/output`.
+    /// esaxx, suffix trees as C++ templates, out of `esaxx-rs`.
+    #[must_use]
+    pub fn esaxx() -> Self {
+        let arguments = vec![format!("-I{}", package_dir("esaxx-rs").join("src").display()), "-std=c++14".to_owned()];
+        Self { compiler: "g++", name: "esaxx", arguments, libraries: &[] }
+    }
+
+    /// Compiles it with `flags` `flags` to `dir/output`.
     ///
     /// # Panics
-    /// Where gcc fails.
+    /// Where the compiler fails.
     #[must_use]
     pub fn compile(&self, dir: &Path, output: &str, flags: &[&str]) -> PathBuf {
-        Build::with("gcc", dir)
+        let extension = if self.compiler == "g++" { "cpp" } else { "c" };
+        Build::with(self.compiler, dir)
             .args(["-g", "-w"])
             .args(flags)
             .args(["-o", output])
-            .arg(fixture(&format!("real/{}.c", self.name)))
+            .arg(fixture(&format!("real/{}.{extension}", self.name)))
             .args(&self.arguments)
             .args(self.libraries)
             .run();

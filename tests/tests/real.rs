@@ -2,7 +2,7 @@
 //! gcov or LLVM tell.
 
 use cov_tests::{
-    Agent, Agreement, Build, Coverage, Outcome, Project, gcc_gcov, kernel, package_dir, scratch, workspace,
+    Agent, Agreement, Build, Coverage, Outcome, Project, gcc_gcov, keep_report, kernel, package_dir, scratch,
 };
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,8 +24,8 @@ fn check(project: &Project, least: f64) {
     assert_eq!(outcome.process.status.code(), plain.status.code(), "{}", outcome.stderr());
     let agreement = Agreement::of(&outcome.coverage, &gcc_gcov(dir.path()));
     let (lines, not_measurable) = measurable(&outcome);
-    keep(project.name, &format!("{agreement}{lines} executable lines, {not_measurable} more not measurable\n"));
-    assert!(agreement.common > 1000, "{agreement}");
+    keep_report(project.name, &format!("{agreement}{lines} executable lines, {not_measurable} more not measurable\n"));
+    assert!(agreement.common > 100, "{agreement}");
     assert!(agreement.hits() >= least, "{agreement}");
     assert!(not_measurable * 100 <= lines, "{not_measurable} of {lines} are not measurable");
 }
@@ -35,14 +35,6 @@ fn measurable(outcome: &Outcome) -> (usize, usize) {
     let names = outcome.coverage.files.keys().filter_map(|path| path.file_name());
     let not = names.map(|name| outcome.not_measurable(name.to_str().unwrap()).len()).sum();
     (outcome.coverage.files.values().map(|file| file.lines.len()).sum(), not)
-}
-
-/// Keeps a report where a person can read it.
-fn keep(name: &str, report: &str) {
-    let dir = workspace().join("target/agreement");
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join(format!("{name}.txt")), report).unwrap();
-    println!("{name}: {report}");
 }
 
 #[test]
@@ -58,6 +50,11 @@ fn lua_as_gcov() {
 #[test]
 fn zstd_as_gcov() {
     check(&Project::zstd(), 0.999);
+}
+
+#[test]
+fn esaxx_as_gcov() {
+    check(&Project::esaxx(), 0.999);
 }
 
 /// The test binaries of the crate `semver`, against rustc's own source coverage.
@@ -103,7 +100,7 @@ fn rust_crate_as_llvm() {
         .map(|(path, file)| (path.file_name().unwrap().to_string_lossy().into_owned(), file.lines))
         .collect();
     let agreement = Agreement::of(&outcome.coverage, &llvm);
-    keep("semver", &agreement.to_string());
+    keep_report("semver", &agreement.to_string());
     assert!(agreement.common > 300, "{agreement}");
     assert!(agreement.hits() >= 0.999, "{agreement}");
 }
