@@ -1,0 +1,54 @@
+//! What the tests against real readers share: tools from PyPI, and running them.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A virtual environment below `target/venvs` that holds `packages`, made when it is first asked for.
+pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory").join("venvs");
+    fs::create_dir_all(&all).unwrap();
+    let lock = fs::File::create(all.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap(); // test programs and their threads come here side by side
+    let venv = all.join(name);
+    let stamp = venv.join("packages");
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
+        return venv;
+    }
+    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    output(Command::new(venv.join("bin/python")).args(pip).args(packages));
+    fs::write(stamp, wanted).unwrap();
+    venv
+}
+
+/// Runs it, which must succeed, and gives what it printed on its standard output.
+pub(crate) fn output(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{out}{err}");
+    out.into_owned()
+}
+
+/// A tool of a virtual environment, to run in `directory`.
+pub(crate) fn tool(venv: &Path, name: impl AsRef<Path>, directory: &Path) -> Command {
+    let mut command = Command::new(venv.join("bin").join(name));
+    command.current_dir(directory).env_remove("COVERAGE_FILE").env_remove("COVERAGE_RCFILE");
+    command
+}
+
+/// A command with its arguments.
+pub(crate) fn run<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> String {
+    output(command.args(args))
+}
+
+/// Writes a file of a test's project.
+pub(crate) fn put(directory: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
