@@ -7,6 +7,7 @@ use gimli::{
     AttributeValue, DebugAbbrev, DebugAbbrevOffset, EndianSlice, LittleEndian, Section as _, UnitHeader, UnitType,
 };
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,11 @@ use std::sync::Arc;
 pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// An attribute's value.
 pub(super) type Value<'a> = AttributeValue<Slice<'a>>;
+
+/// Section content as gimli reads it.
+pub(super) fn view<'a>(section: &'a Cow<'_, [u8]>) -> Slice<'a> {
+    EndianSlice::new(section, LittleEndian)
+}
 
 /// The longest path that Linux knows (`PATH_MAX`).
 pub(super) const MAX_PATH: usize = 4096;
@@ -37,7 +43,7 @@ pub(super) struct Unit<'a> {
 impl Unit<'_> {
     /// How a note names it.
     pub(super) fn title(&self) -> String {
-        match self.dwarf.name {
+        match self.dwarf.name.or(self.dwo_name) {
             Some(name) if !name.is_empty() => super::elf::text(name.slice()),
             _ => format!("unit at {:#x}", self.range.start),
         }
