@@ -139,7 +139,7 @@ fn assemble(
     paths: Paths<'_>,
 ) -> Result<(LineTable, Functions), ObjectError> {
     // A function that several units compile, and the linker kept once, has as many equal sequences.
-    sequences.sort_by(|a, b| (a.start, a.end).cmp(&(b.start, b.end)));
+    sequences.sort_by_key(|s| (s.start, s.end));
     let mut kept: Vec<RawSequence> = Vec::with_capacity(sequences.len());
     for sequence in sequences {
         let mut same = kept.iter().rev().take_while(|k| k.start == sequence.start && k.end == sequence.end);

@@ -76,7 +76,7 @@ pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Ob
 /// As [`open`].
 pub fn open_file(path: &Path, file: File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
     let mapped = Arc::new(Mapped::new(file)?);
-    let result = parse(path, Arc::clone(&mapped) as Bytes, search, wanted);
+    let result = parse(path, &(Arc::clone(&mapped) as Bytes), search, wanted);
     // Whatever came out of it: it is about a file that was another one by the end.
     if mapped.changed() { Err(ObjectError::Changed) } else { result }
 }
@@ -85,12 +85,12 @@ pub fn open_file(path: &Path, file: File, search: &DebugSearch, wanted: &Wanted<
 ///
 /// # Errors
 /// As [`open`].
-pub fn parse(path: &Path, bytes: Bytes, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    let data = (*bytes).as_ref();
+pub fn parse(path: &Path, bytes: &Bytes, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    let data = (**bytes).as_ref();
     let elf = elf::parse(data, elf::Kind::Program)?;
     let located = locate::locate(path, &elf, search)?;
     let debug = located.file.as_ref().map(|file| elf::parse(file.as_ref(), elf::Kind::Debug)).transpose()?;
-    let image = elf::image(path, Arc::clone(&bytes), &elf, debug.as_ref())?;
+    let image = elf::image(path, Arc::clone(bytes), &elf, debug.as_ref())?;
     let mut files = vec![path.to_path_buf()];
     files.extend(located.origin.path().map(Path::to_path_buf));
     let source = debug::Source {

@@ -7,7 +7,6 @@ use gimli::{
     AttributeValue, DebugAbbrev, DebugAbbrevOffset, EndianSlice, LittleEndian, Section as _, UnitHeader, UnitType,
 };
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 pub(super) type Value<'a> = AttributeValue<Slice<'a>>;
 
 /// Section content as gimli reads it.
-pub(super) fn view<'a>(section: &'a Cow<'_, [u8]>) -> Slice<'a> {
-    EndianSlice::new(section, LittleEndian)
+pub(super) fn view(section: &impl AsRef<[u8]>) -> Slice<'_> {
+    EndianSlice::new(section.as_ref(), LittleEndian)
 }
 
 /// The longest path that Linux knows (`PATH_MAX`).
