@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs};
 use crate::format::{Format, WRITABLE};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -18,7 +19,7 @@ use std::time::Duration;
     name = "cov-agent",
     version,
     disable_help_subcommand = true,
-    override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...\n       cov-agent [OPTIONS] --pid PID [--pid PID]...\n       cov-agent lines OBJECT\n       cov-agent doctor"
+    override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...\n       cov-agent [OPTIONS] --pid PID [--pid PID]...\n       cov-agent COMMAND [OPTIONS] [ARGS]..."
 )]
 pub struct Cli {
     /// What to do; without a command, attach to the processes of `--pid`.
@@ -78,10 +79,24 @@ pub enum Command {
     ///
     /// Exits with 0 if `cov-agent run` would work, with 1 if not.
     Doctor(DoctorArgs),
+    /// Add coverage data of several runs or machines together
+    Merge(MergeArgs),
+    /// Write coverage data in other formats
+    Convert(ConvertArgs),
+    /// Show the coverage of each file
+    Report(ReportArgs),
+    /// Fail where too few lines were executed
+    ///
+    /// Exits with 2 below the percentage, and names the files.
+    Check(CheckArgs),
+    /// Show sources with the count of each line
+    Annotate(AnnotateArgs),
+    /// Show the settings in effect, and where each comes from
+    Config(ConfigArgs),
 }
 
 /// How the agent speaks on stderr.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ConsoleArgs {
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
@@ -90,8 +105,11 @@ pub struct ConsoleArgs {
     #[arg(short, long, global = true, display_order = 901)]
     pub verbose: bool,
     /// Colour on stderr and stdout
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true, display_order = 902)]
-    pub color: ColorChoice,
+    #[arg(long, value_name = "WHEN", value_enum, global = true, display_order = 902)]
+    pub color: Option<ColorChoice>,
+    /// Read the configuration from FILE instead of looking for one
+    #[arg(long, value_name = "FILE", global = true, display_order = 903)]
+    pub config: Option<PathBuf>,
 }
 
 /// When to write in colour.
@@ -123,21 +141,12 @@ pub struct SourceArgs {
 /// What is written, and where.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// Write the coverage files into DIR
-    #[arg(short, long, value_name = "DIR", default_value = "coverage")]
-    pub output: PathBuf,
+    /// Write the coverage files into DIR [default: coverage]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     /// Write these formats only, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', action = ArgAction::Append, value_parser = format())]
     pub format: Vec<Format>,
-}
-
-impl OutputArgs {
-    /// The formats to write: each once, all of them by default.
-    #[must_use]
-    pub fn formats(&self) -> Vec<Format> {
-        let chosen = |format: &Format| self.format.is_empty() || self.format.contains(format);
-        WRITABLE.iter().copied().filter(chosen).collect()
-    }
 }
 
 /// `cov-agent run`.
@@ -268,14 +277,14 @@ mod tests {
     #[test]
     fn formats_come_separated_by_commas_or_repeated() {
         let formats = |args: &[&str]| match parse(args).expect("parses").command {
-            Some(Command::Run(run)) => run.output.formats(),
+            Some(Command::Run(run)) => run.output.format,
             other => panic!("not run: {other:?}"),
         };
-        let wanted = [Format::Json, Format::Lcov];
+        let wanted = [Format::Lcov, Format::Json];
         assert_eq!(formats(&["run", "--format", "lcov,json", "ls"]), wanted);
-        assert_eq!(formats(&["run", "--format", "lcov", "--format", "json", "--format", "json", "ls"]), wanted);
+        assert_eq!(formats(&["run", "--format", "lcov", "--format", "json", "ls"]), wanted);
         assert_eq!(formats(&["run", "--format", "lcov", "ls"]), [Format::Lcov]);
-        assert_eq!(formats(&["run", "ls"]), WRITABLE);
+        assert!(formats(&["run", "ls"]).is_empty());
         assert!(parse(&["run", "--format", "lcvo", "ls"]).is_err());
     }
 }

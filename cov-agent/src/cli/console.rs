@@ -3,7 +3,8 @@
 use super::args::{ColorChoice, ConsoleArgs};
 use super::message::Message;
 use anstyle::{AnsiColor, Style};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal, Write as _};
+use std::os::fd::AsFd;
 
 /// Bold red: errors, and little coverage.
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
@@ -42,11 +43,20 @@ pub struct Console {
 impl Console {
     /// The console as the options and the environment want it.
     #[must_use]
-    pub fn new(args: ConsoleArgs) -> Self {
-        let stderr = std::io::stderr();
-        let terminal = stderr.is_terminal();
+    pub fn new(args: &ConsoleArgs) -> Self {
+        Self::of(args, &std::io::stderr())
+    }
+
+    /// What stdout is like, for results that are printed there.
+    #[must_use]
+    pub fn stdout(args: &ConsoleArgs) -> Self {
+        Self::of(args, &std::io::stdout())
+    }
+
+    fn of(args: &ConsoleArgs, stream: &(impl IsTerminal + AsFd)) -> Self {
+        let terminal = stream.is_terminal();
         let width = if terminal {
-            terminal_size::terminal_size_of(&stderr).map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0))
+            terminal_size::terminal_size_of(stream).map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0))
         } else {
             PLAIN_WIDTH
         };
@@ -55,7 +65,12 @@ impl Console {
             (false, false) => Verbosity::Normal,
             (false, true) => Verbosity::Verbose,
         };
-        Self { verbosity, terminal, color: wants_color(args.color, terminal), width: width.max(40) }
+        Self {
+            verbosity,
+            terminal,
+            color: wants_color(args.color.unwrap_or(ColorChoice::Auto), terminal),
+            width: width.max(40),
+        }
     }
 
     /// No terminal, no colour, `width` columns: for tests, and for text that goes elsewhere.

@@ -6,7 +6,8 @@
 //! | 128 + N | `cov-agent run` ran the program and signal N ended it, as a shell says it |
 //! | 0 | every other command: done |
 //! | 1 | `cov-agent doctor`: `cov-agent run` would not work here |
-//! | 64 | the command line was wrong (`EX_USAGE` of `sysexits.h`) |
+//! | 2 | `cov-agent check`: too few lines were executed |
+//! | 64 | the command line or the configuration was wrong (`EX_USAGE` of `sysexits.h`) |
 //! | 125 | the agent failed; with `run`, the program was not started |
 //! | 126 | `cov-agent run`: the program was found but cannot be executed |
 //! | 127 | `cov-agent run`: the program was not found |
@@ -24,7 +25,9 @@ pub enum Exit {
     Success,
     /// `doctor` found that `run` would not work: 1.
     NotReady,
-    /// The command line was wrong: 64.
+    /// `check` found too few executed lines: 2.
+    BelowThreshold,
+    /// The command line or the configuration was wrong: 64.
     Usage,
     /// The agent failed: 125.
     Agent,
@@ -45,6 +48,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::NotReady => 1,
+            Self::BelowThreshold => 2,
             Self::Usage => 64,
             Self::Agent => 125,
             Self::NotExecutable => 126,
@@ -70,6 +74,7 @@ mod tests {
         let all = [
             (Exit::Success, 0),
             (Exit::NotReady, 1),
+            (Exit::BelowThreshold, 2),
             (Exit::Usage, 64),
             (Exit::Agent, 125),
             (Exit::NotExecutable, 126),

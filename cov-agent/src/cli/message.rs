@@ -46,13 +46,25 @@ pub enum Slug {
     ProbesRefused,
     /// Something that should have been counted was not.
     Losses,
+    /// The configuration is wrong.
+    Config,
+    /// A file holds no coverage data, or damaged.
+    NotCoverageData,
+    /// The same run's data was given twice.
+    DuplicateData,
+    /// There is no coverage data.
+    NoData,
+    /// git cannot say what differs.
+    Git,
+    /// A source file is not there.
+    NoSource,
     /// Anything else that failed inside the agent.
     Failed,
 }
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -72,6 +84,12 @@ impl Slug {
         Self::DiskFull,
         Self::ProbesRefused,
         Self::Losses,
+        Self::Config,
+        Self::NotCoverageData,
+        Self::DuplicateData,
+        Self::NoData,
+        Self::Git,
+        Self::NoSource,
         Self::Failed,
     ];
 
@@ -98,7 +116,21 @@ impl Slug {
             Self::DiskFull => "disk-full",
             Self::ProbesRefused => "probes-refused",
             Self::Losses => "losses",
+            Self::Config => "config",
+            Self::NotCoverageData => "not-coverage-data",
+            Self::DuplicateData => "duplicate-data",
+            Self::NoData => "no-data",
+            Self::Git => "git",
+            Self::NoSource => "no-source",
             Self::Failed => "failed",
+        }
+    }
+
+    /// What a failed write is: the disk, or the place.
+    pub(crate) fn of_write(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::OutputNotWritable,
         }
     }
 
@@ -106,7 +138,7 @@ impl Slug {
     #[must_use]
     pub fn exit(self) -> Exit {
         match self {
-            Self::Usage => Exit::Usage,
+            Self::Usage | Self::Config => Exit::Usage,
             Self::ProgramNotFound => Exit::NotFound,
             Self::ProgramNotExecutable => Exit::NotExecutable,
             _ => Exit::Agent,

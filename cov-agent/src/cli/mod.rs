@@ -1,13 +1,20 @@
 //! The command line: arguments, messages, progress, tables, exit codes; one file a command.
 
 mod args;
+mod config;
 mod console;
+mod data_args;
 pub mod exit;
 mod message;
 mod progress;
+mod settings;
+mod stdout;
 mod summary;
 mod table;
 mod usage;
+
+use crate::config::Loaded;
+use args::{Command, ConsoleArgs};
 
 pub use args::Cli;
 pub use console::Console;
@@ -21,14 +28,25 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
-    let console = Console::new(cli.console);
-    let result = dispatch(&cli, console);
+    let mut console = Console::new(&cli.console);
+    let result = settings::load(&cli, console).and_then(|loaded| {
+        let args = ConsoleArgs::of(&loaded.settings);
+        console = Console::new(&args);
+        for warning in &loaded.warnings {
+            console.warning(&Message::new(Slug::Config, warning));
+        }
+        dispatch(&cli, &loaded, console, Console::stdout(&args))
+    });
     result.unwrap_or_else(|error| {
         console.error(&error);
         error.slug.exit()
     })
 }
 
-fn dispatch(cli: &Cli, _console: Console) -> Result<Exit, Message> {
-    Err(Message::new(Slug::Failed, format!("{:?} is not there yet", cli.command)))
+/// Does what the command line says. `stdout` is what results are printed to.
+fn dispatch(cli: &Cli, loaded: &Loaded, _console: Console, stdout: Console) -> Result<Exit, Message> {
+    match &cli.command {
+        Some(Command::Config(args)) => config::config(args, loaded, stdout),
+        other => Err(Message::new(Slug::Failed, format!("{other:?} is not there yet"))),
+    }
 }

@@ -1,6 +1,6 @@
 //! A wrong command line, told in one line instead of clap's several.
 
-use super::args::{ColorChoice, ConsoleArgs};
+use super::args::ConsoleArgs;
 use super::console::Console;
 use super::exit::Exit;
 use super::message::{Message, Slug};
@@ -14,7 +14,7 @@ pub(super) fn report(error: &clap::Error) -> Exit {
         return Exit::Success;
     }
     let message = message(error);
-    Console::new(ConsoleArgs { quiet: false, verbose: false, color: ColorChoice::Auto }).error(&message);
+    Console::new(&ConsoleArgs::default()).error(&message);
     message.slug.exit()
 }
 

@@ -82,7 +82,7 @@ fn cannot_read(path: &Path, error: &io::Error) -> Problem {
 }
 
 /// The text of a file of reasonable size.
-fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     // A pipe that nobody writes to would stop us for good.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -38,7 +38,7 @@ impl Environment {
     }
 
     /// A variable that is set and not empty; bytes that are not UTF-8 are replaced.
-    fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.variables.get(std::ffi::OsStr::new(name)).map(|value| value.to_string_lossy().into_owned())
     }
 

@@ -24,6 +24,7 @@ mod layer;
 mod list;
 mod origin;
 mod problem;
+mod project;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use layer::Environment;
 pub use list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 pub use origin::{Origin, Setting};
 pub use problem::{ConfigError, Problem};
+pub use project::CoveragePy;
 pub use reference::reference;
 pub use value::{Color, Precision, Seconds, Sort, SortColumn, Threshold};
 
