@@ -23,6 +23,8 @@ const CHECKS: &[Check] = &[
         run: || clippy(&["--package", "cov-agent", "--all-targets", "--no-default-features"]),
     },
     Check { name: "doc", run: doc },
+    Check { name: "ebpf", run: || ebpf::run_ebpf(true) },
+    Check { name: "bench", run: || bench::run_bench(true, false) },
     Check { name: "doc-tests", run: || run(&mut cargo(["test", "--quiet", "--package", "cov-agent", "--doc"])) },
     Check { name: "tests-laptop", run: laptop_tests },
     Check { name: "tests", run: tests },

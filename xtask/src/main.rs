@@ -29,6 +29,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the pages that show what the agent prints anew
+    Golden,
     /// Measure a sample program and show its source with counts
     Demo,
     /// Install what the tests need, then run every check and every test
@@ -65,6 +67,10 @@ fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
         Command::Bench { smoke, json } => bench::run_bench(smoke, json),
+        Command::Golden => {
+            let mut test = shell::cargo(["test", "--quiet", "--package", "cov-tests", "--test", "golden"]);
+            shell::run(test.env("COV_GOLDEN", "write"))
+        }
         Command::Demo => demo::run_demo(),
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
