@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, one after the other, and a summary.
 
 use crate::shell::{cargo, command, has, is_root, run, target_dir};
-use crate::{ebpf, setup, tidy};
+use crate::{bench, ebpf, setup, tidy};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,7 +23,6 @@ const CHECKS: &[Check] = &[
         run: || clippy(&["--package", "cov-agent", "--all-targets", "--no-default-features"]),
     },
     Check { name: "doc", run: doc },
-    Check { name: "ebpf", run: || ebpf::run_ebpf(true) },
     Check { name: "bench", run: || bench::run_bench(true, false) },
     Check { name: "doc-tests", run: || run(&mut cargo(["test", "--quiet", "--package", "cov-agent", "--doc"])) },
     Check { name: "tests-laptop", run: laptop_tests },
