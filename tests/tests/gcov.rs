@@ -1,0 +1,90 @@
+//! Without optimisation, every line that gcov also calls executable has gcov's count. The exceptions
+//! have names, which docs/src/explanation/counts.md explains, and stand here, one by one.
+
+use cov_tests::{Agent, Agreement, Build, fixture, gcc_gcov, kernel, llvm_gcov, scratch};
+use std::path::Path;
+
+/// A line whose count is not gcov's.
+struct Named {
+    /// The difference's name in the manual.
+    name: &'static str,
+    compiler: &'static str,
+    /// File and line.
+    at: (&'static str, u32),
+    /// Our count, and gcov's.
+    counts: (u64, u64),
+}
+
+const NAMED: &[Named] = &[];
+
+/// Builds `source` by `compiler` with `flags`.
+fn build(compiler: &str, dir: &Path, source: &str, output: &str, flags: &[&str]) {
+    let standard = if source.ends_with(".cpp") { &["-std=c++17"][..] } else { &[] };
+    let flags = ["-O0", "-g", "-pthread", "-w"].iter().chain(standard).chain(flags);
+    Build::with(compiler, dir).args(flags).args(["-o", output]).arg(fixture(source)).run();
+}
+
+fn compare(source: &str, compilers: [&'static str; 2]) {
+    if !kernel() {
+        return;
+    }
+    for compiler in compilers {
+        let dir = scratch();
+        build(compiler, dir.path(), source, "instrumented", &["--coverage", "-fprofile-update=atomic"]);
+        build(compiler, dir.path(), source, "program", &[]);
+        let status = std::process::Command::new(dir.path().join("instrumented")).output().unwrap().status;
+        assert!(status.code().is_some(), "killed programs write no gcov data");
+        let gcov = if compiler.starts_with('g') { gcc_gcov(dir.path()) } else { llvm_gcov(dir.path()) };
+        let outcome = Agent::run(&dir.path().join("program")).go();
+
+        let agreement = Agreement::of(&outcome.coverage, &gcov);
+        assert!(agreement.common > 10, "{agreement}");
+        let file = source.rsplit('/').next().unwrap();
+        let mut named: Vec<_> = NAMED.iter().filter(|named| named.compiler == compiler && named.at.0 == file).collect();
+        let mut wrong = Vec::new();
+        for (file, line, ours, theirs) in &agreement.counts_differ {
+            let at = named.iter().position(|n| n.at == (file.as_str(), *line) && n.counts == (*ours, *theirs));
+            match at {
+                Some(at) => drop(named.remove(at)),
+                None => wrong.push(format!("{file}:{line}: {ours}, gcov {theirs}")),
+            }
+        }
+        wrong.extend(named.iter().map(|named| format!("{}:{}: no longer \"{}\"", named.at.0, named.at.1, named.name)));
+        assert!(wrong.is_empty(), "{source} by {compiler}:\n  {}", wrong.join("\n  "));
+    }
+}
+
+#[test]
+fn loops() {
+    compare("c/loops.c", ["gcc", "clang"]);
+}
+
+#[test]
+fn rows() {
+    compare("c/rows.c", ["gcc", "clang"]);
+}
+
+#[test]
+fn recursion() {
+    compare("c/recursion.c", ["gcc", "clang"]);
+}
+
+#[test]
+fn setjmp() {
+    compare("c/setjmp.c", ["gcc", "clang"]);
+}
+
+#[test]
+fn threads() {
+    compare("c/threads.c", ["gcc", "clang"]);
+}
+
+#[test]
+fn objects() {
+    compare("cpp/objects.cpp", ["g++", "clang++"]);
+}
+
+#[test]
+fn exceptions() {
+    compare("cpp/exceptions.cpp", ["g++", "clang++"]);
+}
