@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: rules that no compiler knows.
 
+mod docs;
 mod files;
 mod modules;
 
@@ -14,6 +15,7 @@ pub(crate) fn run() -> Result<()> {
     let architecture = std::fs::read_to_string("ARCHITECTURE.md")?;
     modules::check(&architecture, &files, &mut faults)?;
     files::check(&files, &mut faults)?;
+    docs::check(&files, &mut faults)?;
     if faults.is_empty() {
         return Ok(());
     }
