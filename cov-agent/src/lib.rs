@@ -15,3 +15,5 @@ pub mod object;
 pub mod plan;
 #[cfg(feature = "collect")]
 pub mod probe;
+#[cfg(feature = "collect")]
+pub mod process;

@@ -47,6 +47,7 @@ impl Cookie {
     /// The counter; of a branch, that of "jumped".
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the word is wanted")]
     pub const fn slot(self) -> u32 {
         (self.0 & (MAX_SLOTS as u64 - 1)) as u32
     }
@@ -54,6 +55,7 @@ impl Cookie {
     /// The object's index in the array of maps.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the word is wanted")]
     pub const fn object(self) -> u32 {
         (self.0 >> OBJECT) as u32 & (MAX_OBJECTS - 1)
     }
@@ -61,6 +63,7 @@ impl Cookie {
     /// Base-2 logarithm of the object's stripes.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the word is wanted")]
     pub const fn stripes_log2(self) -> u32 {
         (self.0 >> STRIPES) as u32 & 15
     }

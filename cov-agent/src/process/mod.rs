@@ -1,0 +1,30 @@
+//! Processes: launching a program that waits for its probes, passing signals on, waiting; attaching
+//! to programs that run.
+//!
+//! The only module that signals, holds or waits for another process. It knows nothing of probes. A
+//! program must not notice that it was started by the agent: what it inherits is what the agent
+//! itself inherited, see [`Launch`].
+
+mod attached;
+mod child;
+mod error;
+mod executable;
+mod identity;
+mod inherited;
+mod launch;
+mod maps;
+mod pidfd;
+mod procfs;
+mod program;
+mod signals;
+#[cfg(test)]
+mod tests;
+
+pub use attached::{Attached, AttachedEvent};
+pub use error::{AttachError, LaunchError};
+pub use executable::Executable;
+pub use identity::{Identity, User};
+pub use launch::{Held, Launch};
+pub use maps::{MappedObject, MappedObjects};
+pub use program::{Ending, Program, ProgramEvent, block_on};
+pub use signals::Signals;

@@ -1,0 +1,3 @@
+//! Launching and attaching, tried on real processes.
+
+mod launch;
