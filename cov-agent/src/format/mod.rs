@@ -1,5 +1,6 @@
 //! File formats, one module each: `write(&Snapshot, &mut dyn Write)` and, where it can be read, `read`.
 
+pub mod cobertura;
 pub mod coverage_db;
 pub mod demangle;
 mod error;
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 
 /// The formats that have a writer, in the order in which they are named; a new one joins here and
 /// in [`write`].
-pub const WRITABLE: &[Format] = &[Format::Json, Format::Lcov];
+pub const WRITABLE: &[Format] = &[Format::Coverage, Format::Json, Format::Lcov, Format::Cobertura];
 
 /// Writes a snapshot in a format.
 ///
@@ -30,6 +31,7 @@ pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Re
         Format::Coverage => coverage_db::write(snapshot, &coverage_db::Options::default(), out),
         Format::Json => json::write(snapshot, out),
         Format::Lcov => lcov::write(snapshot, out),
+        Format::Cobertura => cobertura::write(snapshot, out),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("the format {format} has no writer"))),
     }
 }

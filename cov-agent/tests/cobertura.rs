@@ -1,0 +1,159 @@
+//! `cobertura.xml` against its grammar, gcovr, pycobertura, diff-cover, and coverage.py's own reports.
+
+mod common;
+
+use common::{output, put, run, tool, venv};
+use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
+use cov_agent::format::cobertura;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const NAMES: [&str; 3] = ["src/a.cpp", "src/grüße λ/x & <y>.cpp", "main.c"];
+
+fn tools() -> PathBuf {
+    venv("cobertura", &["gcovr==8.8", "pycobertura==4.1.0", "diff-cover==11.0.1", "coverage==7.17.3"])
+}
+
+/// A project whose three files have five lines; lines 2 to 4 are executable, 2 and 3 ran.
+fn project() -> (tempfile::TempDir, Snapshot) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let mut files: Vec<_> =
+        NAMES.iter().map(|name| file(put(&root, name, "1\n2\n3\n4\n5\n").to_str().unwrap())).collect();
+    files.push(FileCoverage::new(put(&root, "src/empty.h", "").to_str().unwrap()));
+    let snapshot = snapshot(root.to_str().unwrap(), files);
+    write(&snapshot, &root.join("cobertura.xml"));
+    (directory, snapshot)
+}
+
+fn file(path: &str) -> FileCoverage {
+    let mut file = FileCoverage::new(path);
+    file.function(2, "_ZNSt6vectorIiSaIiEE9push_backERKi", ExecutionCounter::exact(5));
+    file.record(2, ExecutionCounter::exact(5), "");
+    file.record(3, ExecutionCounter::exact(u64::MAX), "test");
+    file.executable(4);
+    file
+}
+
+fn snapshot(directory: &str, files: Vec<FileCoverage>) -> Snapshot {
+    let run = Run { directory: directory.into(), ..Run::default() };
+    Snapshot::new(run, BTreeSet::new(), Losses::default(), files)
+}
+
+fn write(snapshot: &Snapshot, path: &Path) {
+    cobertura::write(snapshot, &mut fs::File::create(path).unwrap()).unwrap();
+}
+
+fn validate(path: &Path) {
+    let dtd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cobertura.dtd");
+    output(Command::new("xmllint").args(["--noout", "--nonet", "--dtdvalid", dtd]).arg(path));
+}
+
+#[test]
+fn the_grammar_holds() {
+    let (directory, snapshot) = project();
+    validate(&directory.path().join("cobertura.xml"));
+    let empty = directory.path().join("empty.xml");
+    write(&Snapshot::default(), &empty);
+    validate(&empty);
+    // The grammar can refuse.
+    let text = fs::read_to_string(directory.path().join("cobertura.xml")).unwrap();
+    put(directory.path(), "bad.xml", text.replacen("<methods/>", "", 1));
+    let dtd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cobertura.dtd");
+    let bad =
+        Command::new("xmllint").args(["--noout", "--dtdvalid", dtd]).arg(directory.path().join("bad.xml")).output();
+    assert!(!bad.unwrap().status.success());
+    drop(snapshot);
+}
+
+#[test]
+fn gcovr_reads_the_counts() {
+    let (directory, _) = project();
+    let args = ["--root", ".", "--cobertura-add-tracefile", "cobertura.xml", "--json", "out.json"];
+    run(tool(&tools(), "gcovr", directory.path()), args);
+    let json: Value = serde_json::from_slice(&fs::read(directory.path().join("out.json")).unwrap()).unwrap();
+    for name in NAMES {
+        let file = json["files"].as_array().unwrap().iter().find(|file| file["file"] == *name).unwrap();
+        let lines = file["lines"].as_array().unwrap().iter();
+        let lines: Vec<_> = lines.map(|l| (l["line_number"].as_u64().unwrap(), l["count"].as_u64().unwrap())).collect();
+        assert_eq!(lines, [(2, 5), (3, u64::MAX), (4, 0)], "{name}");
+    }
+}
+
+#[test]
+fn pycobertura_reads_the_lines() {
+    let (directory, _) = project();
+    const ASK: &str = "
+import json, pycobertura
+report = pycobertura.Cobertura('cobertura.xml')
+print(json.dumps({f: [report.hit_statements(f), report.missed_statements(f), report.line_rate(f)] for f in report.files()}))
+";
+    let said: Value = serde_json::from_str(&run(tool(&tools(), "python", directory.path()), ["-c", ASK])).unwrap();
+    for name in NAMES {
+        assert_eq!(said[name].to_string(), "[[2,3],[4],0.6667]", "{name}");
+    }
+    run(tool(&tools(), "pycobertura", directory.path()), ["show", "cobertura.xml"]);
+}
+
+#[test]
+fn diff_cover_finds_the_changed_lines() {
+    let (directory, _) = project();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+        output(Command::new("git").current_dir(directory.path()).args(identity).args(args));
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "1"]);
+    git(&["branch", "base"]);
+    put(directory.path(), "src/a.cpp", "1\n2\nthree\nfour\n5\n");
+    git(&["commit", "-qam", "2"]);
+    let args = ["cobertura.xml", "--compare-branch", "base", "--format", "json:diff.json"];
+    run(tool(&tools(), "diff-cover", directory.path()), args);
+    let json: Value = serde_json::from_slice(&fs::read(directory.path().join("diff.json")).unwrap()).unwrap();
+    assert_eq!(json["src_stats"]["src/a.cpp"]["covered_lines"].to_string(), "[3]", "{json}");
+    assert_eq!(json["src_stats"]["src/a.cpp"]["violation_lines"].to_string(), "[4]", "{json}");
+}
+
+#[test]
+fn big_reports_are_split_below_what_gitlab_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = (0..10_000).map(|i| {
+        let mut file = file(&format!("/p/{}/{}.c", i / 100, i % 100));
+        (5..65).for_each(|line| file.executable(line));
+        file
+    });
+    let whole = snapshot("/p", files.collect());
+    let parts = cobertura::parts(&whole, cobertura::GITLAB_MAX_BYTES);
+    assert!(parts.len() > 1);
+    let path = directory.path().join("part.xml");
+    for part in &parts {
+        write(part, &path);
+        let size = fs::metadata(&path).unwrap().len();
+        assert!(size <= cobertura::GITLAB_MAX_BYTES, "{size}");
+        validate(&path);
+        assert_eq!(fs::read_to_string(&path).unwrap().matches("<source>").count(), 1);
+    }
+    // As few as there can be, nearly.
+    write(&whole, &path);
+    let needed = fs::metadata(&path).unwrap().len().div_ceil(cobertura::GITLAB_MAX_BYTES);
+    assert!(parts.len() as u64 <= needed + 1, "{} parts for {needed}", parts.len());
+}
+
+#[test]
+fn reports_of_coverage_py_are_read() {
+    let (directory, _) = project();
+    put(directory.path(), "pkg/b.py", "import sys\nif len(sys.argv) > 1:\n    print('two')\nelse:\n    print('one')\n");
+    run(tool(&tools(), "coverage", directory.path()), ["run", "--branch", "pkg/b.py"]);
+    run(tool(&tools(), "coverage", directory.path()), ["xml", "-q", "-o", "theirs.xml"]);
+    let path = directory.path().canonicalize().unwrap().join("theirs.xml");
+    validate(&path);
+    let snapshot = cobertura::read(&mut fs::File::open(&path).unwrap()).unwrap();
+    let file = &snapshot.files()[0];
+    assert_eq!(&**file.path(), path.with_file_name("pkg").join("b.py").to_str().unwrap());
+    let lines: Vec<_> = file.lines().iter().map(|(line, count)| (line, count.value())).collect();
+    assert_eq!(lines, [(1, 1), (2, 1), (3, 0), (5, 1)]);
+}
