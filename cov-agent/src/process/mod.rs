@@ -9,6 +9,7 @@ mod attached;
 mod child;
 mod error;
 mod executable;
+pub mod gate;
 mod identity;
 mod inherited;
 mod launch;

@@ -1,0 +1,232 @@
+//! The gate: holds every exec on this machine until the agent has seen the file that is to run.
+//!
+//! It is a small process of its own, in its own session, that no terminal signal reaches. Files that
+//! the agent has answered for are let go after one look at a table; others wait, at most 500 ms, for
+//! the agent's answer. Only the gate has the fanotify group: when the gate ends, for whatever reason,
+//! the kernel lets everyone go; when the agent ends, the gate does.
+
+mod known;
+mod marks;
+mod server;
+mod sys;
+mod wire;
+
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitCode, Stdio};
+use wire::Message;
+
+/// What the gate's process is called: the agent's program, run under this name, is the gate.
+const NAME: &str = "cov-agent-gate";
+
+/// Which content of which file: device, inode, size, time of the last write and of the last change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Key([u64; Self::WORDS]);
+
+impl Key {
+    const WORDS: usize = 6;
+
+    /// The key of an opened file. Never waits for a file server: what is known here is taken.
+    ///
+    /// # Errors
+    /// When the file system does not tell.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
+        let got = statx(file, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted)?;
+        let device = u64::from(got.stx_dev_major) << 32 | u64::from(got.stx_dev_minor);
+        let time = |seconds: i64, nanos: u32| {
+            seconds.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(u64::from(nanos))
+        };
+        let written = time(got.stx_mtime.tv_sec, got.stx_mtime.tv_nsec);
+        let changed = time(got.stx_ctime.tv_sec, got.stx_ctime.tv_nsec);
+        Ok(Self([device, got.stx_ino, got.stx_size, written, changed, u64::from(got.stx_mode)]))
+    }
+}
+
+/// An exec that waits for [`Gate::answer`].
+#[derive(Debug)]
+pub struct Held {
+    /// The process that waits, as this namespace numbers it; 0 if it has no number here.
+    pub process: u32,
+    /// The file that is to run. The dynamic loader and the interpreters of scripts are held too.
+    pub file: File,
+    /// Which file it is.
+    pub key: Key,
+    id: u32,
+}
+
+/// What the gate could not do, since the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateLosses {
+    /// Execs that were let go before the agent had answered.
+    pub unanswered: u32,
+    /// File systems that are mounted now and on which no exec is held.
+    pub unmarked: u32,
+}
+
+/// Why there is no gate.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// fanotify refused.
+    #[error(
+        "execs cannot be held: {source}; fanotify needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY_ACCESS_PERMISSIONS"
+    )]
+    Refused {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The process could not be started, or was ended by somebody.
+    #[error("the process that holds execs is gone: {source}")]
+    Gone {
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+/// The agent's end. Dropping it ends the gate and lets everyone go.
+#[derive(Debug)]
+pub struct Gate {
+    socket: OwnedFd,
+    process: Child,
+    losses: GateLosses,
+}
+
+/// Serves as the gate if this process was started as it: then gives the exit status. To be called
+/// first of all in `main`.
+#[must_use]
+pub fn serve_if_asked() -> Option<ExitCode> {
+    let asked = std::env::args_os().next().is_some_and(|name| name == NAME);
+    if !asked {
+        return None;
+    }
+    match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(agent) => Some(server::serve(&agent)),
+        Err(_) => Some(ExitCode::FAILURE),
+    }
+}
+
+impl Gate {
+    /// Starts the gate and waits until every file system that can be is marked. `program` must call
+    /// [`serve_if_asked`]; it is the agent itself.
+    ///
+    /// # Errors
+    /// When fanotify refuses, or the process cannot be started.
+    pub fn start(program: &std::path::Path) -> Result<Self, GateError> {
+        let gone = |source| GateError::Gone { source };
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| gone(errno.into()))?;
+        let process = Command::new(program)
+            .arg0(NAME)
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(gone)?;
+        let mut gate = Self { socket: ours, process, losses: GateLosses::default() };
+        loop {
+            match wire::receive(&gate.socket, RecvFlags::empty()) {
+                Ok(Some((Message::Ready, _))) => return Ok(gate),
+                Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
+                    gate.losses = GateLosses { unanswered, unmarked };
+                }
+                // Execs of others are held from the first mark on.
+                Ok(Some((Message::Held { id, key, .. }, _))) => gate.reply(id, false, key)?,
+                Ok(Some((Message::Failed { errno }, _))) => {
+                    return Err(GateError::Refused { source: io::Error::from_raw_os_error(errno) });
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return Err(gone(io::ErrorKind::UnexpectedEof.into())),
+                Err(errno) => return Err(gone(errno.into())),
+            }
+        }
+    }
+
+    /// The next exec that waits; `None` when nothing waits at this moment. The descriptor of
+    /// [`AsFd`] is readable when there may be one.
+    ///
+    /// # Errors
+    /// When the gate is gone; nobody waits then.
+    pub fn next_held(&mut self) -> Result<Option<Held>, GateError> {
+        loop {
+            match wire::receive(&self.socket, RecvFlags::DONTWAIT) {
+                Ok(Some((Message::Held { id, process, key }, Some(file)))) => {
+                    return Ok(Some(Held { process, file: File::from(file), key, id }));
+                }
+                // This process had no room for the descriptor: the exec is not looked at.
+                Ok(Some((Message::Held { id, key, .. }, None))) => self.reply(id, false, key)?,
+                Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
+                    self.losses = GateLosses { unanswered, unmarked };
+                }
+                Ok(Some((Message::Failed { errno }, _))) => {
+                    return Err(GateError::Refused { source: io::Error::from_raw_os_error(errno) });
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Ok(None) => return Err(GateError::Gone { source: io::ErrorKind::UnexpectedEof.into() }),
+                Err(errno) => return Err(GateError::Gone { source: errno.into() }),
+            }
+        }
+    }
+
+    /// Lets an exec go on. With `remember`, whoever runs the same content of the same file from now
+    /// on is let go at once: it is armed already, or of no interest.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn answer(&self, held: &Held, remember: bool) -> Result<(), GateError> {
+        self.reply(held.id, remember, held.key)
+    }
+
+    /// Asks again about a file: it is not armed any more.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn forget(&self, key: Key) -> Result<(), GateError> {
+        self.say(Message::Forget { key })
+    }
+
+    /// What could not be done so far; up to date after [`next_held`](Self::next_held) gave `None`.
+    #[must_use]
+    pub fn losses(&self) -> GateLosses {
+        self.losses
+    }
+
+    /// The gate's process: an exec of its own making is never held.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn reply(&self, id: u32, remember: bool, key: Key) -> Result<(), GateError> {
+        self.say(Message::Answer { id, remember, key })
+    }
+
+    fn say(&self, message: Message) -> Result<(), GateError> {
+        match wire::send(&self.socket, message, None) {
+            // The gate is behind: the exec is let go by its patience, and told as a loss.
+            Ok(()) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(GateError::Gone { source: errno.into() }),
+        }
+    }
+}
+
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // The end of the conversation is what ends the gate; that it has ended is waited for.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let _ = self.process.wait();
+    }
+}

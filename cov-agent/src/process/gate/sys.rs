@@ -1,0 +1,79 @@
+//! fanotify(7), which no library offers without allocating: three system calls and a parser.
+#![expect(unsafe_code, reason = "fanotify_init(2), fanotify_mark(2) and descriptors out of events")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// The length of `struct fanotify_event_metadata`.
+const METADATA: usize = size_of::<libc::fanotify_event_metadata>();
+
+/// One exec that waits for an answer.
+#[derive(Debug)]
+pub(super) struct Event {
+    /// The file that is to run.
+    pub(super) file: OwnedFd,
+    /// The process that waits, as this process's namespace numbers it; 0 if it has no number there.
+    pub(super) process: u32,
+}
+
+/// Makes a group that holds execs; its descriptor never blocks, nor do those in its events.
+pub(super) fn group() -> io::Result<OwnedFd> {
+    // The limit on queued events would make the kernel let execs go unseen; waiting ones are few.
+    let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK | libc::FAN_UNLIMITED_QUEUE;
+    let event_flags = libc::O_RDONLY | libc::O_LARGEFILE | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: no pointers are passed; the result is checked and owned by nobody else.
+    unsafe {
+        let fd = libc::fanotify_init(flags, event_flags.unsigned_abs());
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// Holds every exec of a file on the superblock that is mounted at `point`.
+pub(super) fn mark(group: BorrowedFd<'_>, point: &Path) -> io::Result<()> {
+    let path = CString::new(point.as_os_str().as_bytes())?;
+    let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM;
+    // SAFETY: `path` ends with a NUL and outlives the call.
+    let result = unsafe {
+        libc::fanotify_mark(group.as_raw_fd(), flags, libc::FAN_OPEN_EXEC_PERM, libc::AT_FDCWD, path.as_ptr())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes the next event out of `bytes`, which read(2) filled from a group. `None` at the end.
+/// An event without file (the queue overflowed) is passed over.
+pub(super) fn next_event(bytes: &mut &[u8]) -> Option<Event> {
+    loop {
+        let (length, fd, process) = parse(bytes)?;
+        *bytes = &bytes[length..];
+        if fd >= 0 {
+            // SAFETY: the kernel opened this descriptor for us with the event, and each event is
+            // taken from the buffer once.
+            let file = unsafe { OwnedFd::from_raw_fd(fd) };
+            return Some(Event { file, process: u32::try_from(process).unwrap_or(0) });
+        }
+    }
+}
+
+/// Length, descriptor and process of the event at the beginning of `bytes`.
+fn parse(bytes: &[u8]) -> Option<(usize, i32, i32)> {
+    // Layout: event_len u32, vers u8, reserved u8, metadata_len u16, mask u64, fd i32, pid i32.
+    let head = bytes.get(..METADATA)?;
+    let word = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+    let length = usize::try_from(word(0)?).ok()?;
+    if length < METADATA || length > bytes.len() {
+        return None;
+    }
+    Some((length, word(16)?.cast_signed(), word(20)?.cast_signed()))
+}
+
+/// Lets the exec of `file` go on.
+pub(super) fn allow(group: BorrowedFd<'_>, file: impl AsFd) -> io::Result<()> {
+    let mut response = [0_u8; 8];
+    response[..4].copy_from_slice(&file.as_fd().as_raw_fd().to_ne_bytes());
+    response[4..].copy_from_slice(&libc::FAN_ALLOW.to_ne_bytes());
+    rustix::io::write(group, &response)?;
+    Ok(())
+}
