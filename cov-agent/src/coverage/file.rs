@@ -105,6 +105,19 @@ impl FileCoverage {
         self.digests.iter().map(|digest| &**digest)
     }
 
+    /// Sets lines and tables of contexts at once; `lines` must hold the sums of `tables`, or all
+    /// hits of the default context if there are none.
+    pub(crate) fn set_lines(&mut self, lines: LineTracker, tables: Vec<(&str, LineTracker)>) {
+        self.lines = lines;
+        self.lines.remove(0);
+        self.by_context.clear();
+        for (name, table) in tables {
+            self.by_context.entry(name.into()).or_default().merge(&table);
+        }
+        self.by_context.retain(|_, table| !table.is_empty());
+        self.join_contexts();
+    }
+
     /// Says that `line` is executable.
     pub fn executable(&mut self, line: u32) {
         self.record(line, ExecutionCounter::ZERO, "");

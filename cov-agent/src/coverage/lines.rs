@@ -4,6 +4,7 @@ use super::ExecutionCounter;
 use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::fmt;
+use std::iter::Peekable;
 use std::ops::RangeInclusive;
 
 /// Lines a block holds before it is split: big enough that the tree above costs nothing, small
@@ -109,10 +110,19 @@ impl LineTracker {
         self.hit += usize::from(counter.is_hit());
     }
 
+    /// Stores a block, which lies above all others.
+    fn put(&mut self, block: Vec<Entry>) {
+        if let Some(first) = block.first() {
+            self.blocks.insert(first.line, block);
+        }
+    }
+
     /// Adds all of `other`: executable lines become the union, counters are summed.
     pub fn merge(&mut self, other: &Self) {
         if self.is_empty() {
             self.clone_from(other);
+        } else if other.len() >= self.len() / 8 {
+            *self = Zip { left: self.iter().peekable(), right: other.iter().peekable() }.collect();
         } else {
             other.iter().for_each(|(line, counter)| self.record(line, counter));
         }
@@ -181,6 +191,33 @@ impl LineTracker {
     }
 }
 
+/// Two sorted sequences as one; counters of a line that is in both are summed.
+struct Zip<L: Iterator, R: Iterator> {
+    left: Peekable<L>,
+    right: Peekable<R>,
+}
+
+impl<L, R> Iterator for Zip<L, R>
+where
+    L: Iterator<Item = (u32, ExecutionCounter)>,
+    R: Iterator<Item = (u32, ExecutionCounter)>,
+{
+    type Item = (u32, ExecutionCounter);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match (self.left.peek(), self.right.peek()) {
+            (Some(&(left, a)), Some(&(right, b))) if left == right => {
+                self.left.next();
+                self.right.next();
+                Some((left, a + b))
+            }
+            (Some(left), Some(right)) if left.0 > right.0 => self.right.next(),
+            (Some(_), _) => self.left.next(),
+            _ => self.right.next(),
+        }
+    }
+}
+
 impl PartialEq for LineTracker {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.blocks.values().flatten().eq(other.blocks.values().flatten())
@@ -196,10 +233,30 @@ impl fmt::Debug for LineTracker {
 }
 
 impl FromIterator<(u32, ExecutionCounter)> for LineTracker {
+    /// Takes lines in any order; rising ones without looking for their place.
     fn from_iter<I: IntoIterator<Item = (u32, ExecutionCounter)>>(iter: I) -> Self {
-        let mut lines = Self::default();
-        iter.into_iter().for_each(|(line, counter)| lines.record(line, counter));
-        lines
+        let mut iter = iter.into_iter();
+        let mut this = Self::default();
+        let mut tail: Vec<Entry> = Vec::with_capacity(iter.size_hint().0.min(BLOCK));
+        for (line, counter) in iter.by_ref() {
+            if tail.last().is_some_and(|last| last.line >= line) {
+                this.put(tail);
+                this.record(line, counter);
+                iter.for_each(|(line, counter)| this.record(line, counter));
+                return this;
+            }
+            if line == 0 {
+                continue;
+            }
+            if tail.len() == BLOCK {
+                this.put(std::mem::replace(&mut tail, Vec::with_capacity(BLOCK)));
+            }
+            tail.push(Entry { count: counter.value(), line, lower_bound: counter.is_lower_bound() });
+            this.count_new(counter);
+        }
+        tail.shrink_to_fit();
+        this.put(tail);
+        this
     }
 }
 

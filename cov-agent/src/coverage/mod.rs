@@ -26,6 +26,9 @@ pub mod paths;
 pub mod percent;
 mod run;
 mod snapshot;
+pub mod synthetic;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use collector::CoverageCollector;
 pub use counter::ExecutionCounter;

@@ -146,38 +146,12 @@ fn sorted(mut files: Vec<FileCoverage>) -> Vec<FileCoverage> {
 mod tests {
     use super::*;
     use crate::coverage::ExecutionCounter;
+    use crate::coverage::testing::snapshot;
     use proptest::prelude::*;
-
-    type Line = (u8, u32, u64, u8, u8);
-
-    fn snapshot(id: u8, lines: &[Line]) -> Snapshot {
-        let mut losses = Losses::default();
-        let files = lines.iter().map(|&(file, line, count, context, kind)| {
-            let mut f = FileCoverage::new(format!("/{file}.c"));
-            match kind {
-                0 => f.unmeasurable(line, format!("reason {count}")),
-                1 => f.exclude(line),
-                2 => f.function(line, format!("f{context}"), ExecutionCounter::exact(count)),
-                3 => f.digest(format!("md5:{count}")),
-                4 => f.record(line, ExecutionCounter::at_least(count), ["", "a", "b"][usize::from(context)]),
-                _ => f.record(line, ExecutionCounter::exact(count), ["", "a", "b"][usize::from(context)]),
-            }
-            f
-        });
-        let files = files.collect();
-        losses.add(LossKind::DroppedEvents, u64::from(id));
-        let run = Run { id: RunId([id; 16]), end: u64::from(id), ..Run::default() };
-        Snapshot::new(run, BTreeSet::new(), losses, files)
-    }
-
-    fn lines() -> impl Strategy<Value = Vec<Line>> {
-        proptest::collection::vec((0..3u8, 0..12u32, 0..3u64, 0..3u8, 0..9u8), 0..40)
-    }
 
     proptest! {
         #[test]
-        fn merging_commutes_associates_and_has_zero(a in lines(), b in lines(), c in lines()) {
-            let [a, b, c] = [(1, a), (2, b), (3, c)].map(|(id, lines)| snapshot(id, &lines));
+        fn merging_commutes_associates_and_has_zero(a in snapshot(1), b in snapshot(2), c in snapshot(3)) {
             let ab = a.clone().merge(b.clone());
             prop_assert_eq!(&ab, &b.clone().merge(a.clone()));
             prop_assert_eq!(ab.merge(c.clone()), a.clone().merge(b.merge(c)));
@@ -186,8 +160,8 @@ mod tests {
         }
 
         #[test]
-        fn totals_are_the_sums_of_contexts(lines in lines()) {
-            for file in snapshot(1, &lines).files() {
+        fn totals_are_the_sums_of_contexts(snapshot in snapshot(1)) {
+            for file in snapshot.files() {
                 for (line, total) in file.lines().iter() {
                     let sum: ExecutionCounter = file.contexts().filter_map(|(_, lines)| lines.get(line)).sum();
                     prop_assert_eq!(sum, total);

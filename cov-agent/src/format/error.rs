@@ -16,6 +16,14 @@ pub enum ReadError {
         /// What is wrong.
         what: String,
     },
+    /// It stops before its end.
+    #[error("the {format} is cut off after {at}: was it copied whole, and its writer not killed?")]
+    Truncated {
+        /// The format, in words.
+        format: &'static str,
+        /// What there is: "7 bytes", "3 lines".
+        at: String,
+    },
     /// A version of the format that is not known.
     #[error("a {format} of version {found}; this version of cov-agent reads version {known}")]
     Version {
@@ -35,5 +43,51 @@ impl ReadError {
     /// A [`ReadError::Damaged`].
     pub(crate) fn damaged(format: &'static str, what: impl Into<String>) -> Self {
         Self::Damaged { format, what: what.into() }
+    }
+}
+
+/// How much one input may hold. What it announces beyond is refused, so that a small hostile file
+/// cannot take all memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Source files.
+    pub files: u64,
+    /// Counters: lines, once for each context that hit them, functions, reasons.
+    pub records: u64,
+}
+
+impl Default for Limits {
+    /// Ten times the biggest projects: at most about 4 GB.
+    fn default() -> Self {
+        Self { files: 2_000_000, records: 200_000_000 }
+    }
+}
+
+/// Counts what was read against [`Limits`].
+#[derive(Debug)]
+pub(super) struct Budget {
+    limits: Limits,
+    left: Limits,
+}
+
+impl Budget {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, left: limits }
+    }
+
+    fn over(what: &str, limit: u64) -> ReadError {
+        ReadError::TooBig(format!("more than {limit} {what}; refused, to bound memory"))
+    }
+
+    pub(super) fn file(&mut self) -> Result<(), ReadError> {
+        let over = Self::over("source files", self.limits.files);
+        self.left.files = self.left.files.checked_sub(1).ok_or(over)?;
+        Ok(())
+    }
+
+    pub(super) fn records(&mut self, records: usize) -> Result<(), ReadError> {
+        let over = Self::over("line records", self.limits.records);
+        self.left.records = self.left.records.checked_sub(records as u64).ok_or(over)?;
+        Ok(())
     }
 }

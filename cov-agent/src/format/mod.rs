@@ -8,11 +8,12 @@ pub mod json;
 pub mod lcov;
 mod name;
 pub mod output;
+pub mod raw;
 #[cfg(test)]
 mod testing;
 mod text;
 
-pub use error::ReadError;
+pub use error::{Limits, ReadError};
 pub use name::{Format, UnknownFormat};
 
 use crate::coverage::Snapshot;
@@ -20,7 +21,7 @@ use std::io::{self, Write};
 
 /// The formats that have a writer, in the order in which they are named; a new one joins here and
 /// in [`write`].
-pub const WRITABLE: &[Format] = &[Format::Coverage, Format::Json, Format::Lcov, Format::Cobertura];
+pub const WRITABLE: &[Format] = &[Format::Coverage, Format::Json, Format::Raw, Format::Lcov, Format::Cobertura];
 
 /// Writes a snapshot in a format.
 ///
@@ -30,6 +31,7 @@ pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Re
     match format {
         Format::Coverage => coverage_db::write(snapshot, &coverage_db::Options::default(), out),
         Format::Json => json::write(snapshot, out),
+        Format::Raw => raw::write(snapshot, out),
         Format::Lcov => lcov::write(snapshot, out),
         Format::Cobertura => cobertura::write(snapshot, out),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("the format {format} has no writer"))),

@@ -1,0 +1,129 @@
+use super::*;
+use crate::coverage::synthetic::synthetic;
+use crate::coverage::testing::snapshot;
+use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run};
+use crate::format::{Limits, ReadError};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+fn bytes(snapshot: &Snapshot) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(snapshot, &mut bytes).unwrap();
+    bytes
+}
+
+fn read_all(bytes: &[u8]) -> Result<Snapshot, ReadError> {
+    read(bytes, Limits::default())
+}
+
+proptest! {
+    #[test]
+    fn reading_gives_what_was_written(snapshot in snapshot(1)) {
+        prop_assert_eq!(read_all(&bytes(&snapshot)).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn segments_one_after_another_are_merged(a in snapshot(1), b in snapshot(2), c in snapshot(3)) {
+        let parts = [&a, &b, &c].map(bytes);
+        let file = parts.concat();
+        let want = a.merge(b).merge(c);
+        prop_assert_eq!(&read_all(&file).unwrap(), &want);
+
+        let starts = segments(&mut Cursor::new(&file)).unwrap();
+        let ends = [0, parts[0].len(), parts[0].len() + parts[1].len()];
+        prop_assert_eq!(&starts, &ends.map(|n| n as u64));
+        let readers = starts.iter().map(|&s| RawReader::new(&file[usize::try_from(s).unwrap()..], Limits::default()));
+        let mut merged = Merged::new(readers.map(Result::unwrap).collect()).unwrap();
+        let mut files = Vec::new();
+        while let Some(file) = merged.next_file().unwrap() {
+            files.push(file);
+        }
+        prop_assert_eq!(merged.head().clone().into_snapshot(files), want);
+    }
+
+    #[test]
+    fn noise_is_an_error(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(read_all(&noise).is_err());
+        let mut file = MAGIC.to_vec();
+        file.extend_from_slice(&VERSION.to_le_bytes());
+        file.extend_from_slice(&noise);
+        prop_assert!(read_all(&file).is_err());
+    }
+
+    /// Noise behind right checksums: what a hostile writer can do.
+    #[test]
+    fn records_of_noise_do_no_harm(noise in proptest::collection::vec(0..40u8, 0..200)) {
+        let mut budget = crate::format::error::Budget::new(Limits::default());
+        let mut cursor = decode::Cursor::new(&noise);
+        while cursor.left() > 0 && cursor.file(&mut budget).is_ok() {}
+    }
+}
+
+#[test]
+fn every_cut_and_every_flipped_bit_is_found() {
+    let file = bytes(&synthetic(1, 3, 50));
+    for length in 0..file.len() {
+        let error = read_all(&file[..length]).unwrap_err();
+        assert!(matches!(error, ReadError::Truncated { .. }), "cut at {length}: {error}");
+    }
+    for at in 0..file.len() {
+        for bit in 0..8 {
+            let mut flipped = file.clone();
+            flipped[at] ^= 1 << bit;
+            assert!(read_all(&flipped).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
+
+#[test]
+fn big_files_are_split_and_joined() {
+    let mut file = FileCoverage::new("/big.c");
+    for line in 1..250_000 {
+        file.record(line, ExecutionCounter::exact(u64::from(line)), ["", "t"][line as usize % 2]);
+    }
+    file.function(240_000, "f", ExecutionCounter::exact(1));
+    file.compiled_into("id");
+    let snapshot = Snapshot::new(Run::default(), BTreeSet::new(), Losses::default(), vec![file]);
+    assert_eq!(read_all(&bytes(&snapshot)).unwrap(), snapshot);
+}
+
+#[test]
+fn very_many_contexts_are_split() {
+    let mut file = FileCoverage::new("/a.c");
+    for context in 0..400 {
+        let context = format!("{context:050000}");
+        // Twenty megabytes of names on each line, more than a section can be.
+        file.record(7, ExecutionCounter::exact(1), &context);
+        file.record(9, ExecutionCounter::at_least(2), &context);
+    }
+    file.function(7, "f", ExecutionCounter::exact(1));
+    file.exclude(8);
+    let snapshot = Snapshot::new(Run::default(), BTreeSet::new(), Losses::default(), vec![file]);
+    assert_eq!(read_all(&bytes(&snapshot)).unwrap(), snapshot);
+}
+
+#[test]
+fn other_and_newer_files_are_named() {
+    let text = |bytes: &[u8]| read_all(bytes).unwrap_err().to_string();
+    assert_eq!(text(b"SF:/a.c\nend_of_record\n"), "not a valid raw coverage file: it begins otherwise");
+    let mut newer = bytes(&Snapshot::default());
+    newer[8] = 7;
+    assert_eq!(text(&newer), "a raw coverage file of version 7; this version of cov-agent reads version 1 to 1");
+    assert!(text(b"").contains("cut off after 0 bytes"));
+}
+
+#[test]
+fn what_is_beyond_the_limits_is_refused() {
+    let file = bytes(&synthetic(1, 3, 50));
+    let text = |limits| read(&file[..], limits).unwrap_err().to_string();
+    assert_eq!(text(Limits { records: 99, files: 9 }), "too big: more than 99 line records; refused, to bound memory");
+    assert_eq!(text(Limits { records: 9999, files: 2 }), "too big: more than 2 source files; refused, to bound memory");
+}
+
+#[test]
+fn unsorted_files_are_refused() {
+    let mut writer = RawWriter::new(Vec::new(), &Head::default()).unwrap();
+    writer.file(&FileCoverage::new("/b")).unwrap();
+    assert_eq!(writer.file(&FileCoverage::new("/a")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
