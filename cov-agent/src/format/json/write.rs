@@ -1,33 +1,13 @@
-//! `coverage.json`: coverage.py's JSON report, format 3 (`coverage/jsonreport.py`), with one more
-//! key, `cov_agent`, that readers of the format ignore.
-//!
-//! Paths are relative where they lie below the runs' working directory, as coverage.py's are. The
-//! file has no random part: the same counts and time give the same bytes.
-//!
-//! At the top `cov_agent` holds what belongs to the whole:
-//! `format` (1), `tool`, `program`, `directory`, `commit`, `shard`, `objects` (`build_id`, `path`)
-//! and `losses` (by kind, `count` and `details`).
-//!
-//! In each file it holds
-//! - `counts`: line → executions, of the executed lines;
-//! - `lower_bounds`: lines whose count is "at least";
-//! - `not_measurable`: line → reason; these lines are neither executed nor missing;
-//! - `functions`: `name`, `mangled` (where it differs), `line`, `count`, `lower_bound` (where true);
-//! - `contexts`: context → `counts` and `lower_bounds`, where there are other contexts than `""`;
-//! - `build_ids` and `digests`: the objects it was compiled into, and of which text.
-//!
-//! Keys without content are left out.
+//! Writing `coverage.json`.
 
-use super::demangle::demangle;
-use super::report_time;
-use super::text::{Out, iso_time};
+use super::FORMAT;
 use crate::coverage::{ExecutionCounter, FileCoverage, LineTracker, Snapshot, paths, percent};
+use crate::format::demangle::demangle;
+use crate::format::report_time;
+use crate::format::text::{Out, iso_time};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-
-/// The version of the `cov_agent` key.
-const FORMAT: u64 = 1;
 
 /// Writes a snapshot as JSON.
 ///
@@ -229,58 +209,4 @@ fn whole(snapshot: &Snapshot) -> Value {
         "objects": snapshot.objects().map(|o| json!({ "build_id": o.build_id, "path": o.path })).collect::<Vec<_>>(),
         "losses": losses,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::coverage::{LossKind, Losses, Object, Run};
-
-    #[test]
-    fn the_keys_of_coverage_py_and_one_more() {
-        let mut file = FileCoverage::new("/w/src/a.cc");
-        file.record(3, ExecutionCounter::exact(7), "");
-        file.record(3, ExecutionCounter::at_least(1), "t");
-        file.executable(4);
-        file.unmeasurable(5, "its address is not in executable code");
-        file.exclude(6);
-        file.function(3, "_ZN3foo3barIiEEvT_", ExecutionCounter::exact(8));
-        let run = Run { program: "p".into(), directory: "/w".into(), end: 1_714_564_801, ..Run::default() };
-        let objects = BTreeSet::from([Object { build_id: "ab".into(), path: "/w/p".into() }]);
-        let mut losses = Losses::default();
-        losses.add_detail(LossKind::UnattachedObjects, "/lib/x.so: no room");
-        let snapshot = Snapshot::new(run, objects, losses, vec![file]);
-        let mut got = Vec::new();
-        write(&snapshot, &mut got).unwrap();
-        let got: Value = serde_json::from_slice(&got).unwrap();
-        let summary = json!({
-            "covered_lines": 1, "num_statements": 2, "percent_covered": 50.0, "percent_covered_display": "50",
-            "missing_lines": 1, "excluded_lines": 1,
-            "percent_statements_covered": 50.0, "percent_statements_covered_display": "50",
-        });
-        let version = env!("CARGO_PKG_VERSION");
-        let want = json!({
-            "meta": { "format": 3, "version": version, "timestamp": got["meta"]["timestamp"],
-                "branch_coverage": false, "show_contexts": true },
-            "files": { "src/a.cc": {
-                "executed_lines": [3], "summary": summary, "missing_lines": [4], "excluded_lines": [6],
-                "contexts": { "3": ["", "t"] },
-                "cov_agent": {
-                    "counts": { "3": 8 }, "lower_bounds": [3],
-                    "contexts": { "": { "counts": { "3": 7 } }, "t": { "counts": { "3": 1 }, "lower_bounds": [3] } },
-                    "not_measurable": { "5": "its address is not in executable code" },
-                    "functions": [
-                        { "name": "void foo::bar<int>(int)", "mangled": "_ZN3foo3barIiEEvT_", "line": 3, "count": 8 },
-                    ],
-                },
-            } },
-            "totals": summary,
-            "cov_agent": {
-                "format": 1, "tool": version, "program": "p", "directory": "/w", "commit": "", "shard": "",
-                "objects": [{ "build_id": "ab", "path": "/w/p" }],
-                "losses": { "unattached-objects": { "count": 1, "details": ["/lib/x.so: no room"] } },
-            },
-        });
-        assert_eq!(got, want);
-    }
 }

@@ -6,9 +6,15 @@
 //!   stands for one function a file: of several with one name the later ones get `@line`.
 //! - Lines that cannot be measured are not there. A lower bound stands as if it was exact.
 
-use super::demangle::demangle;
-use super::text::{Out, one_line};
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use read::read;
+
 use crate::coverage::{ExecutionCounter, FileCoverage, Snapshot};
+use crate::format::demangle::demangle;
+use crate::format::text::{Out, one_line};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -88,35 +94,4 @@ fn named_functions(file: &FileCoverage) -> Vec<(String, u32, ExecutionCounter)> 
         .collect();
     named.sort_unstable_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
     named
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::coverage::{Losses, Run};
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn a_tracefile() {
-        let mut file = FileCoverage::new("/w/grüße a.cc");
-        file.record(7, ExecutionCounter::exact(u64::MAX), "");
-        file.record(9, ExecutionCounter::at_least(2), "test");
-        file.executable(8);
-        file.unmeasurable(10, "no");
-        file.function(7, "_ZN4PairIiiE3getEv", ExecutionCounter::exact(4)); // Pair<int, int>::get()
-        file.function(9, "main", ExecutionCounter::ZERO);
-        file.function(7, "_ZN3foo3bar17h0000000000000001E", ExecutionCounter::exact(1));
-        file.function(7, "_ZN3foo3bar17h0000000000000002E", ExecutionCounter::exact(2));
-        file.function(8, "_ZN3foo3bar17h0000000000000003E", ExecutionCounter::exact(5));
-        let run = Run { program: "a.out --x".into(), ..Run::default() };
-        let snapshot =
-            Snapshot::new(run, BTreeSet::new(), Losses::default(), vec![file, FileCoverage::new("/empty.c")]);
-        let mut got = Vec::new();
-        write(&snapshot, &mut got).unwrap();
-        let want = "TN:a_out___x\nSF:/w/grüße a.cc\nFN:7,Pair<int; int>::get()\nFN:7,foo::bar\nFN:8,foo::bar@8\n\
-            FN:9,main\nFNDA:4,Pair<int; int>::get()\nFNDA:3,foo::bar\nFNDA:5,foo::bar@8\n\
-            FNDA:0,main\nFNF:4\nFNH:3\nDA:7,18446744073709551615\nDA:8,0\nDA:9,2\n\
-            LF:3\nLH:2\nend_of_record\n";
-        assert_eq!(String::from_utf8(got).unwrap(), want);
-    }
 }
