@@ -3,18 +3,18 @@
 use super::budget::Budget;
 use super::code::CodeMap;
 use super::dies::{self, RawCopy};
-use super::error::Note;
+use super::elf::{self, Elf};
 use super::names::World;
 use super::paths::{Paths, join, to_path};
 use super::programs::{self, RawSequence};
-use super::sections::Sections;
-use super::units::{Slice, Space};
-use super::{CopyKind, FileId, FunctionCopy, Functions, LineTable, ObjectError, Row, Sequence, Wanted};
-use gimli::{EndianSlice, LittleEndian, Section as _};
+use super::split::{self, Split};
+use super::units::{Space, view};
+use super::{CopyKind, FileId, FunctionCopy, Functions, LineTable, Note, ObjectError, Row, Sequence, Wanted};
+use super::{DebugSearch, locate, sections};
+use gimli::{EndianSlice, LittleEndian};
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More rows than this are refused; the biggest programs known have some ten million.
 const MAX_ROWS: usize = 1 << 28;
@@ -27,50 +27,92 @@ pub(super) struct DebugInfo {
     pub(super) notes: Vec<Note>,
 }
 
+/// What debug info is read from.
+pub(super) struct Source<'s, 'e> {
+    /// The object and its separate debug file, if it has one; the last of them has the debug info.
+    pub(super) files: &'s [PathBuf],
+    pub(super) elf: &'s Elf<'e>,
+    pub(super) search: &'s DebugSearch,
+    pub(super) code: &'s CodeMap,
+    pub(super) wanted: &'s Wanted<'s>,
+}
+
 /// Reads everything that is wanted.
-pub(super) fn read(sections: &Sections<'_>, code: &CodeMap, wanted: &Wanted<'_>) -> Result<DebugInfo, ObjectError> {
-    let dwarf = sections.borrow(view);
-    let budget = Budget::for_length(length(&dwarf));
+pub(super) fn read(source: &Source<'_, '_>) -> Result<DebugInfo, ObjectError> {
     let mut notes = Vec::new();
-    let mut paths = Paths::new(wanted);
+    let path = source.files.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let sup_file = locate::supplementary(path, source.elf, source.search, &mut notes);
+    let sup_elf = sup_file.as_ref().map(|file| elf::parse(file.as_ref(), elf::Kind::Debug)).transpose()?;
+    let sup_sections = sup_elf.as_ref().map(|elf| sections::load(elf, false)).transpose()?;
+    let sections = sections::load(source.elf, false)?;
+    let dwarf = sections.borrow_with_sup(sup_sections.as_ref(), view);
+    let budget = Budget::for_length(sections::length(&dwarf) + dwarf.sup().map_or(0, sections::length));
+
+    let mut paths = Paths::new(source.wanted);
+    let sup = match &sup_sections {
+        Some(sections) => {
+            let mut space = Space::read(sections.borrow(view), &mut notes);
+            programs::read(&mut space, &mut paths, &budget, &mut notes)?; // its files; it has no rows
+            Some(space)
+        }
+        None => None,
+    };
     let mut main = Space::read(dwarf, &mut notes);
     let programs = programs::read(&mut main, &mut paths, &budget, &mut notes)?;
-    let is_wanted = |files: &[u32]| files.iter().any(|&f| paths.is_wanted(f));
-    let (wanted_units, others): (Vec<usize>, Vec<usize>) = (0..main.units.len())
-        .filter(|&n| main.units.get(n).is_some_and(|u| u.files.is_some()))
-        .partition(|&n| main.units.get(n).and_then(|u| u.files.as_deref()).is_some_and(is_wanted));
-    if wanted_units.is_empty() && others.is_empty() && !notes.is_empty() {
+    let (wanted, others) = choose(&main, &paths);
+    if wanted.is_empty() && others.is_empty() && !notes.is_empty() {
         return Err(ObjectError::CorruptDebugInfo(
             notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         ));
     }
-    let sequences = programs::run(programs, &paths, code, &budget, &mut notes)?;
-    let world = World { main: &main, sup: None };
-    let copies: Vec<_> = wanted_units.into_par_iter().map(|unit| dies::copies(&world, unit, code, &budget)).collect();
-    let mut units = Vec::with_capacity(copies.len());
-    for unit in copies {
-        let (copies, note) = unit?;
-        units.push(copies);
-        notes.extend(note);
-    }
+    let sequences = programs::run(programs, &paths, source.code, &budget, &mut notes)?;
+    let world = World { main: &main, sup: sup.as_ref() };
+    let copies = copies(source, &world, &wanted, &budget, &mut notes)?;
     let left_out = left_out(&main, &others);
-    let (lines, functions) = assemble(sequences, units, paths)?;
+    let (lines, functions) = assemble(sequences, copies, paths)?;
     Ok(DebugInfo { lines, functions, left_out, notes })
 }
 
-fn view<'a>(section: &'a Cow<'_, [u8]>) -> Slice<'a> {
-    EndianSlice::new(section, LittleEndian)
+/// The units that have a wanted file, and those that have not, of those with a line table.
+fn choose(space: &Space<'_>, paths: &Paths<'_>) -> (Vec<usize>, Vec<usize>) {
+    let files = |n: &usize| space.units.get(*n).and_then(|u| u.files.as_deref());
+    let with_lines = (0..space.units.len()).filter(|n| files(n).is_some());
+    with_lines.partition(|n| files(n).unwrap_or_default().iter().any(|&f| paths.is_wanted(f)))
 }
 
-fn length(dwarf: &gimli::Dwarf<Slice<'_>>) -> u64 {
-    let sections = [
-        dwarf.debug_info.reader(),
-        dwarf.debug_line.reader(),
-        dwarf.debug_str.reader(),
-        dwarf.ranges.debug_ranges().reader(),
-        dwarf.ranges.debug_rnglists().reader(),
-    ];
-    sections.iter().map(|s| s.len() as u64).sum()
+/// The copies of the functions of `units`, unit by unit.
+fn copies(
+    source: &Source<'_, '_>,
+    world: &World<'_, '_>,
+    units: &[usize],
+    budget: &Budget,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Vec<RawCopy>>, ObjectError> {
+    let is_split = |n: &usize| world.main.units.get(*n).is_some_and(|u| u.dwo_name.is_some());
+    let package_file = units.iter().any(is_split).then(|| split::map_package(source.files, source.search)).flatten();
+    let package_elf = package_file.as_ref().map(|(_, file)| elf::parse(file.as_ref(), elf::Kind::Debug)).transpose()?;
+    let package_sections = package_elf.as_ref().map(sections::load_package).transpose()?;
+    let package = package_sections.as_ref().map(|sections| sections.borrow(view, EndianSlice::new(&[], LittleEndian)));
+    let package = package.transpose()?;
+    let package = package_file.as_ref().map(|(path, _)| path.as_path()).zip(package.as_ref());
+    let split = Split { search: source.search, budget, files: source.files, package };
+
+    let read = |&index: &usize| -> Result<(Vec<RawCopy>, Option<Note>), ObjectError> {
+        let Some(unit) = world.main.units.get(index) else { return Ok((Vec::new(), None)) };
+        let Some(name) = unit.dwo_name else { return dies::copies(world, index, source.code, budget) };
+        let entries = split.with_entries(world.main, unit, name.slice(), |space, index| {
+            dies::copies(&World { main: space, sup: None }, index, source.code, budget)
+        });
+        entries.unwrap_or_else(|note| Ok((Vec::new(), Some(note))))
+    };
+    let results: Vec<_> = units.par_iter().map(read).collect();
+    let mut copies = Vec::with_capacity(results.len());
+    for result in results {
+        let (of_unit, note) = result?;
+        copies.push(of_unit);
+        notes.extend(note);
+    }
+    Ok(copies)
 }
 
 /// The primary source files of units in which nothing is wanted.
@@ -97,7 +139,7 @@ fn assemble(
     paths: Paths<'_>,
 ) -> Result<(LineTable, Functions), ObjectError> {
     // A function that several units compile, and the linker kept once, has as many equal sequences.
-    sequences.sort_by(|a, b| (a.start, a.end).cmp(&(b.start, b.end)));
+    sequences.sort_by_key(|s| (s.start, s.end));
     let mut kept: Vec<RawSequence> = Vec::with_capacity(sequences.len());
     for sequence in sequences {
         let mut same = kept.iter().rev().take_while(|k| k.start == sequence.start && k.end == sequence.end);

@@ -141,7 +141,7 @@ fn jump_slot(entry: &[u8; 8], tail: &[u8], addr: u64) -> Option<LinkAddr> {
 fn entries(elf: &Elf<'_>, image: &Image, budget: &mut usize) -> Result<Vec<LinkAddr>, ObjectError> {
     let mut entries = vec![LinkAddr(elf.elf_header().e_entry(LE))];
     let table = elf.elf_dynamic_table().ok();
-    for entry in table.iter().flat_map(|t| t.dynamics()) {
+    for entry in table.iter().flat_map(object::read::elf::DynamicTable::dynamics) {
         let tag = entry.d_tag(LE);
         if tag == elf::DT_INIT || tag == elf::DT_FINI {
             entries.push(LinkAddr(entry.d_val(LE)));

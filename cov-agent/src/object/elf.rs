@@ -1,12 +1,11 @@
 //! ELF headers, checked, and the [`Image`] they describe.
 
-use super::{AddrRange, FileOffset, Image, LinkAddr, ObjectError, ObjectId, Segment, Symbol, dynamic, unwind};
+use super::{AddrRange, Bytes, FileOffset, Image, LinkAddr, ObjectError, ObjectId, Segment, Symbol, dynamic, unwind};
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
 use object::{LittleEndian as LE, Object as _};
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use std::sync::Arc;
 
 /// A parsed ELF64 little-endian file.
 pub(super) type Elf<'a> = ElfFile64<'a, LE>;
@@ -17,7 +16,7 @@ const HEADER_LEN: usize = 64;
 /// More program headers than this the kernel does not load (64 KiB of them, `load_elf_phdrs`).
 const MAX_SEGMENTS: usize = 65536 / 56;
 
-/// Checks that `data` is a whole, linked x86-64 ELF file, or a separate debug file of one, and parses its headers.
+/// Checks that `data` is a whole x86-64 ELF file, linked if it is to be a program, and parses its headers.
 pub(super) fn parse(data: &[u8], kind: Kind) -> Result<Elf<'_>, ObjectError> {
     check_ident(data)?;
     let malformed = |e: object::Error| ObjectError::Malformed(e.to_string());
@@ -27,7 +26,7 @@ pub(super) fn parse(data: &[u8], kind: Kind) -> Result<Elf<'_>, ObjectError> {
         return Err(ObjectError::OtherMachine(machine.0));
     }
     let e_type = header.e_type(LE);
-    if kind != Kind::Dwo && e_type != elf::ET_EXEC && e_type != elf::ET_DYN {
+    if kind == Kind::Program && e_type != elf::ET_EXEC && e_type != elf::ET_DYN {
         return Err(ObjectError::NotLinked(e_type.0));
     }
     check_length(data, header, kind)?;
@@ -39,10 +38,8 @@ pub(super) fn parse(data: &[u8], kind: Kind) -> Result<Elf<'_>, ObjectError> {
 pub(super) enum Kind {
     /// A program or shared library: its segments must be there.
     Program,
-    /// A separate debug file: its segments describe another file.
+    /// A file with debug info of a program: if it has segments, they describe that.
     Debug,
-    /// A `.dwo` or `.dwp` file: not linked.
-    Dwo,
 }
 
 fn check_ident(data: &[u8]) -> Result<(), ObjectError> {
@@ -93,12 +90,7 @@ fn check_length(data: &[u8], header: &elf::FileHeader64<LE>, kind: Kind) -> Resu
 
 /// Reads the image of a program or shared library. `debug` is its separate debug file, which may
 /// have symbols that the object was stripped of.
-pub(super) fn image(
-    path: &Path,
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    elf: &Elf<'_>,
-    debug: Option<&Elf<'_>>,
-) -> Result<Image, ObjectError> {
+pub(super) fn image(path: &Path, bytes: Bytes, elf: &Elf<'_>, debug: Option<&Elf<'_>>) -> Result<Image, ObjectError> {
     let segments = segments(elf)?;
     let mut image = Image {
         path: path.to_path_buf(),

@@ -1,8 +1,8 @@
 //! What can be wrong with an object file, one variant each.
 
+use super::search::{Looked, Places};
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 /// Why an object could not be opened. The message does not name the object itself: the caller,
 /// who does know which one it asked for, puts its path before it.
@@ -41,22 +41,22 @@ pub enum ObjectError {
     #[error("malformed ELF file: {0}")]
     Malformed(String),
     /// Neither the object nor any separate file has debug info.
-    #[error("no debug info: looked in {}; compile with -g", Paths(looked_in))]
+    #[error("no debug info: looked in {}; compile with -g", Places(looked_in))]
     NoDebugInfo {
         /// The files that were tried, the object itself first.
-        looked_in: Vec<PathBuf>,
+        looked_in: Vec<Looked>,
     },
     /// The object says that its debug info lies in another file, which is not there or not its own.
     #[error(
         "its debug info is in a separate file, {link}, that was not found: looked in {}; \
              install the debug package or compile with -g",
-        Paths(looked_in)
+        Places(looked_in)
     )]
     DebugFileMissing {
         /// The name in `.gnu_debuglink`.
         link: String,
-        /// The files that were tried, the object itself first, each with what was wrong with it.
-        looked_in: Vec<PathBuf>,
+        /// The files that were tried, the object itself first.
+        looked_in: Vec<Looked>,
     },
     /// Debug info is there, but no part of it can be used.
     #[error("corrupt debug info: {0}; recompile, or reinstall the debug package")]
@@ -89,14 +89,8 @@ impl fmt::Display for Note {
     }
 }
 
-/// Paths, joined by commas.
-struct Paths<'a>(&'a [PathBuf]);
-
-impl fmt::Display for Paths<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, path) in self.0.iter().enumerate() {
-            write!(f, "{}{}", if n == 0 { "" } else { ", " }, path.display())?;
-        }
-        Ok(())
+impl From<gimli::Error> for ObjectError {
+    fn from(error: gimli::Error) -> Self {
+        Self::CorruptDebugInfo(error.to_string())
     }
 }

@@ -1,9 +1,8 @@
 //! The ELF image: segments, code bytes, symbols and unwind tables.
 
-use super::{AddrRange, FileOffset, LinkAddr};
+use super::{AddrRange, Bytes, FileOffset, LinkAddr};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Which object this is: the build-id where there is one, else a hash of the content.
 ///
@@ -101,7 +100,7 @@ pub struct Image {
     /// looks like a code address: some are not, and need not be the start of an instruction.
     pub relocation_targets: Vec<LinkAddr>,
     /// The file's bytes as read(2) sees them, never with the breakpoints of armed probes.
-    pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    pub bytes: Bytes,
 }
 
 impl fmt::Debug for Image {

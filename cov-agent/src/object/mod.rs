@@ -14,12 +14,14 @@ mod error;
 mod functions;
 mod image;
 mod lines;
+mod locate;
 mod mapped;
 mod names;
 mod paths;
 mod programs;
 mod search;
 mod sections;
+mod split;
 mod units;
 mod unwind;
 
@@ -28,15 +30,18 @@ pub use error::{Note, ObjectError};
 pub use functions::{CopyKind, FunctionCopy, Functions};
 pub use image::{Fde, Image, LandingPad, ObjectId, Segment, Symbol};
 pub use lines::{FileId, LineTable, Row, Sequence, SourceFile};
-pub use search::{DebugOrigin, DebugSearch, Opener};
+pub use search::{DebugOrigin, DebugSearch, Looked, Opener};
 
-use object::Object as _;
+use mapped::Mapped;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Which source files somebody is interested in, by their path as the debug info gives it.
 pub type Wanted<'a> = dyn Fn(&Path) -> bool + Sync + 'a;
+
+/// The bytes of an object, shared by all that read them.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// An opened object: its image, and what its debug info says of it.
 #[derive(Debug, Clone)]
@@ -61,7 +66,7 @@ pub struct Object {
 /// # Errors
 /// See [`ObjectError`]. Damage to a part of the debug info is no error but a [`Note`].
 pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    open_file(path, &File::open(path)?, search, wanted)
+    open_file(path, search::open_file(path)?, search, wanted)
 }
 
 /// Like [`open`], for a file that is open already. `path` is where it is: its debug info is looked
@@ -69,34 +74,41 @@ pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Ob
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_file(path: &Path, file: &File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    parse(path, Arc::new(mapped::map(file)?), search, wanted)
+pub fn open_file(path: &Path, file: File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    let mapped = Arc::new(Mapped::new(file)?);
+    let result = parse(path, &(Arc::clone(&mapped) as Bytes), search, wanted);
+    // Whatever came out of it: it is about a file that was another one by the end.
+    if mapped.changed() { Err(ObjectError::Changed) } else { result }
 }
 
 /// Like [`open`], for bytes.
 ///
 /// # Errors
 /// As [`open`].
-pub fn parse(
-    path: &Path,
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    search: &DebugSearch,
-    wanted: &Wanted<'_>,
-) -> Result<Object, ObjectError> {
-    let data = (*bytes).as_ref();
+pub fn parse(path: &Path, bytes: &Bytes, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    let data = (**bytes).as_ref();
     let elf = elf::parse(data, elf::Kind::Program)?;
-    let _ = search;
-    if elf.section_by_name(".debug_line").is_none() {
-        return Err(ObjectError::NoDebugInfo { looked_in: vec![path.to_path_buf()] });
+    let located = locate::locate(path, &elf, search)?;
+    let debug = located.file.as_ref().map(|file| elf::parse(file.as_ref(), elf::Kind::Debug)).transpose()?;
+    let image = elf::image(path, Arc::clone(bytes), &elf, debug.as_ref())?;
+    let mut files = vec![path.to_path_buf()];
+    files.extend(located.origin.path().map(Path::to_path_buf));
+    let source = debug::Source {
+        files: &files,
+        elf: debug.as_ref().unwrap_or(&elf),
+        search,
+        code: &code::CodeMap::new(&image),
+        wanted,
+    };
+    let found = debug::read(&source)?;
+    if located.file.is_some_and(|file| file.changed()) {
+        return Err(ObjectError::Changed);
     }
-    let image = elf::image(path, Arc::clone(&bytes), &elf, None)?;
-    let sections = sections::load(&elf, false)?;
-    let found = debug::read(&sections, &code::CodeMap::new(&image), wanted)?;
     Ok(Object {
         image,
         lines: found.lines,
         functions: found.functions,
-        debug: DebugOrigin::Embedded,
+        debug: located.origin,
         left_out: found.left_out,
         notes: found.notes,
     })

@@ -4,7 +4,7 @@ use super::SourceFile;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Index of a path in a [`Paths`]. Not a `FileId`: those are given out at the end, to the files that are used.
 pub(super) type PathId = u32;
@@ -44,10 +44,6 @@ impl<'w> Paths<'w> {
 
     pub(super) fn is_wanted(&self, id: PathId) -> bool {
         self.entries.get(id as usize).is_some_and(|e| e.wanted)
-    }
-
-    pub(super) fn path(&self, id: PathId) -> Option<&Path> {
-        self.entries.get(id as usize).map(|e| e.file.path.as_path())
     }
 
     /// The files for which `used` holds, by path, and for every id its place among them.

@@ -16,6 +16,11 @@ pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// An attribute's value.
 pub(super) type Value<'a> = AttributeValue<Slice<'a>>;
 
+/// Section content as gimli reads it.
+pub(super) fn view(section: &impl AsRef<[u8]>) -> Slice<'_> {
+    EndianSlice::new(section.as_ref(), LittleEndian)
+}
+
 /// The longest path that Linux knows (`PATH_MAX`).
 pub(super) const MAX_PATH: usize = 4096;
 /// Mangled names of template-heavy C++ reach tens of thousands of bytes.
@@ -37,7 +42,7 @@ pub(super) struct Unit<'a> {
 impl Unit<'_> {
     /// How a note names it.
     pub(super) fn title(&self) -> String {
-        match self.dwarf.name {
+        match self.dwarf.name.or(self.dwo_name) {
             Some(name) if !name.is_empty() => super::elf::text(name.slice()),
             _ => format!("unit at {:#x}", self.range.start),
         }

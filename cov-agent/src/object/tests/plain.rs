@@ -152,6 +152,9 @@ fn image_of_a_dynamic_program() {
         let offset = image.file_offset(main.range.start).unwrap();
         let bytes = std::fs::read(build.path("p")).unwrap();
         let start = usize::try_from(offset.0).unwrap();
-        assert_eq!(image.bytes_of(main.range).unwrap(), &bytes[start..start + main.range.len() as usize]);
+        assert_eq!(
+            image.bytes_of(main.range).unwrap(),
+            &bytes[start..start + usize::try_from(main.range.len()).unwrap()]
+        );
     }
 }
