@@ -97,6 +97,12 @@ impl Snapshot {
         &self.files
     }
 
+    /// The files, by path, without a copy.
+    #[must_use]
+    pub fn into_files(self) -> Vec<FileCoverage> {
+        self.files
+    }
+
     /// The file at a canonical path.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<&FileCoverage> {

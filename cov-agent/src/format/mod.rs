@@ -4,11 +4,13 @@ pub mod cobertura;
 pub mod coverage_db;
 pub mod demangle;
 mod error;
+pub mod input;
 pub mod json;
 pub mod lcov;
 mod name;
 pub mod output;
 pub mod raw;
+pub mod source;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -43,14 +43,12 @@
 mod decode;
 mod encode;
 mod head;
-mod merge;
 mod read;
 mod section;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use merge::Merged;
 pub use read::{RawReader, read, segments};
 pub use write::RawWriter;
 

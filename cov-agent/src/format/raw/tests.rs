@@ -34,7 +34,7 @@ proptest! {
         let ends = [0, parts[0].len(), parts[0].len() + parts[1].len()];
         prop_assert_eq!(&starts, &ends.map(|n| n as u64));
         let readers = starts.iter().map(|&s| RawReader::new(&file[usize::try_from(s).unwrap()..], Limits::default()));
-        let mut merged = Merged::new(readers.map(Result::unwrap).collect()).unwrap();
+        let mut merged = crate::format::source::Merged::new(readers.map(Result::unwrap).collect()).unwrap();
         let mut files = Vec::new();
         while let Some(file) = merged.next_file().unwrap() {
             files.push(file);
