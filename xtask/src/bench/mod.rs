@@ -85,10 +85,11 @@ fn compile(project: &Project, dir: &Path, suffix: &str, flags: &[&str]) -> PathB
 }
 
 /// How many probes the agent arms in `program`.
-fn probes(agent: &Path, program: &Path) -> Result<u64> {
+fn probes(agent: &Path, program: &Path) -> Result<usize> {
     let output = Command::new(agent).args(["lines", "--json", "--include", "**"]).arg(program).output()?;
     let lines: Value = serde_json::from_slice(&output.stdout).context("cov-agent lines --json")?;
-    lines["probes"].as_u64().context("cov-agent lines --json has no probes")
+    let probes = lines["probes"].as_array().context("cov-agent lines --json has no probes")?;
+    Ok(probes.len())
 }
 
 fn table(results: &[Value]) {
