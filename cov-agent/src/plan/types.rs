@@ -30,6 +30,16 @@ pub enum Observe {
     },
 }
 
+impl Observe {
+    /// The same with slots that begin `base` later.
+    pub(super) fn shifted(self, base: u32) -> Self {
+        match self {
+            Self::Count { slot } => Self::Count { slot: SlotId(slot.0 + base) },
+            Self::Branch { condition, taken } => Self::Branch { condition, taken: SlotId(taken.0 + base) },
+        }
+    }
+}
+
 /// How the kernel runs a probed instruction, which decides what a hit costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Instruction {
@@ -71,6 +81,8 @@ pub struct LineFormula {
     pub line: u32,
     /// The count: the sum of these, not below 0.
     pub count: Vec<Term>,
+    /// Whether the sum is the count; else it is less, because a part of it cannot be observed.
+    pub exact: bool,
     /// The line was executed if any of these is not 0.
     pub seen: Vec<SlotId>,
 }

@@ -1,0 +1,239 @@
+//! The instructions of a region that control can reach, and where its computed jumps go.
+//!
+//! Only what is reached from a known start is known to be code: bytes between may be tables, and a
+//! breakpoint written into a table breaks the program.
+
+use super::functions::{Fragment, Layout, Region, sweep};
+use super::jump_tables::Tables;
+use super::x86_64::{Callee, Flow, Insn, Mention, decode};
+use crate::object::{AddrRange, Fde, LinkAddr, Object};
+
+/// More edges out of computed jumps than this, and the region is not analysed.
+const MAX_TABLE_EDGES: usize = 1 << 21;
+/// How often newly found code may lead to more code through computed jumps.
+const MAX_ROUNDS: usize = 32;
+
+/// The reachable code of a region.
+#[derive(Debug, Default)]
+pub(super) struct Code {
+    /// By rising address.
+    pub(super) insns: Vec<Insn>,
+    /// Where each computed jump may go: its address, and the targets, sorted.
+    pub(super) computed: Vec<(u64, Vec<u64>)>,
+    /// Addresses, sorted, where control comes from outside (or from where nobody knows).
+    pub(super) entries: Vec<u64>,
+    /// Whether the flow of control is fully known. Else nothing can be said beyond "this instruction was executed".
+    pub(super) resolved: bool,
+}
+
+impl Code {
+    /// The index of the instruction that begins at `addr`.
+    pub(super) fn at(&self, addr: u64) -> Option<usize> {
+        self.insns.binary_search_by_key(&addr, |i| i.addr).ok()
+    }
+}
+
+/// Follows control from every known start of `region`.
+pub(super) fn explore(object: &Object, layout: &Layout, region: &Region) -> Code {
+    let mut walk = Walk::new(object, layout, region);
+    let starts = layout.fragments_of(region).flat_map(|f| &f.starts).map(|s| s.addr);
+    walk.work.extend(starts);
+    let mut resolved = true;
+    for fde in walk.fdes() {
+        resolved &= !fde.lsda_unreadable;
+        walk.work.extend(fde.landing_pads.iter().map(|p| p.pad.0));
+    }
+    walk.run();
+    let mut computed = Vec::new();
+    if !walk.jumps.is_empty() {
+        let mut rounds = 0;
+        loop {
+            let known = walk.insns.len();
+            computed = walk.compute();
+            resolved &= computed.iter().map(|(_, targets)| targets.len()).sum::<usize>() <= MAX_TABLE_EDGES;
+            if !resolved {
+                break;
+            }
+            walk.work.extend(computed.iter().flat_map(|(_, targets)| targets));
+            walk.run();
+            rounds += 1;
+            if walk.insns.len() == known {
+                break;
+            }
+            if rounds == MAX_ROUNDS {
+                resolved = false;
+                break;
+            }
+        }
+    }
+    walk.finish(computed, resolved)
+}
+
+/// One fragment, and what is known of each of its bytes.
+struct Piece<'a> {
+    fragment: &'a Fragment,
+    bytes: &'a [u8],
+    marks: Vec<u8>,
+    /// Where a decoding from start to end finds instructions; made when first needed.
+    boundaries: Vec<bool>,
+}
+
+/// An instruction begins at the byte.
+const BEGIN: u8 = 1;
+/// The byte lies inside an instruction.
+const INSIDE: u8 = 2;
+
+struct Walk<'a> {
+    object: &'a Object,
+    layout: &'a Layout,
+    pieces: Vec<Piece<'a>>,
+    work: Vec<u64>,
+    insns: Vec<Insn>,
+    mentions: Vec<(u64, Mention)>,
+    jumps: Vec<u64>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(object: &'a Object, layout: &'a Layout, region: &'a Region) -> Self {
+        let piece = |fragment: &'a Fragment| {
+            let range = AddrRange { start: LinkAddr(fragment.start), end: LinkAddr(fragment.end) };
+            let bytes = object.image.bytes_of(range).unwrap_or_default();
+            Piece { fragment, bytes, marks: vec![0; bytes.len()], boundaries: Vec::new() }
+        };
+        let pieces = layout.fragments_of(region).map(piece).collect();
+        Self { object, layout, pieces, work: Vec::new(), insns: Vec::new(), mentions: Vec::new(), jumps: Vec::new() }
+    }
+
+    /// The piece that holds `addr`, and the place in it.
+    fn locate(&self, addr: u64) -> Option<(usize, usize)> {
+        let piece = self.pieces.partition_point(|p| p.fragment.start <= addr).checked_sub(1)?;
+        let at = usize::try_from(addr - self.pieces.get(piece)?.fragment.start).ok()?;
+        (at < self.pieces.get(piece)?.bytes.len()).then_some((piece, at))
+    }
+
+    fn fdes(&self) -> Vec<&'a Fde> {
+        let fdes = &self.object.image.fdes;
+        let of = |p: &Piece<'_>| {
+            let from = fdes.partition_point(|f| f.range.start.0 < p.fragment.start);
+            let to = fdes.partition_point(|f| f.range.start.0 < p.fragment.end);
+            fdes.get(from..to).unwrap_or(&[])
+        };
+        self.pieces.iter().flat_map(of).collect()
+    }
+
+    fn run(&mut self) {
+        while let Some(addr) = self.work.pop() {
+            self.follow(addr);
+        }
+    }
+
+    /// Decodes from `addr` to where control leaves, or where it has been already.
+    fn follow(&mut self, mut addr: u64) {
+        while let Some((piece, at)) = self.locate(addr) {
+            let Some(piece) = self.pieces.get_mut(piece) else { return };
+            let Some(mark) = piece.marks.get_mut(at) else { return };
+            if *mark & BEGIN != 0 {
+                return;
+            }
+            let Some((insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else { return };
+            *mark |= BEGIN;
+            for inside in piece.marks.iter_mut().skip(at + 1).take(usize::from(insn.len) - 1) {
+                *inside |= INSIDE;
+            }
+            self.insns.push(insn);
+            self.mentions.extend(mention.map(|m| (addr, m)));
+            match insn.flow {
+                Flow::Next => {}
+                Flow::Call { callee } => {
+                    if let Callee::Direct(target) = callee {
+                        self.work.push(target);
+                    }
+                }
+                Flow::Branch { target, .. } => self.work.push(target),
+                Flow::Jump { target } => {
+                    self.work.push(target);
+                    return;
+                }
+                Flow::Indirect { fixed } => {
+                    if !fixed {
+                        self.jumps.push(addr);
+                    }
+                    return;
+                }
+                Flow::Stop => return,
+            }
+            addr = insn.end();
+        }
+    }
+
+    /// Where the computed jumps go, as far as the code that is known now tells.
+    fn compute(&mut self) -> Vec<(u64, Vec<u64>)> {
+        for piece in self.pieces.iter_mut().filter(|p| p.boundaries.is_empty()) {
+            piece.boundaries = vec![false; piece.bytes.len()];
+            let start = piece.fragment.start;
+            sweep(self.object, piece.fragment, |insn, _| {
+                let at = usize::try_from(insn.addr - start).ok();
+                if let Some(slot) = at.and_then(|at| piece.boundaries.get_mut(at)) {
+                    *slot = true;
+                }
+            });
+        }
+        self.mentions.sort_unstable_by_key(|&(addr, _)| addr);
+        let valid = |addr: u64| {
+            let Some((piece, at)) = self.locate(addr) else { return false };
+            let Some(piece) = self.pieces.get(piece) else { return false };
+            let mark = piece.marks.get(at).copied().unwrap_or_default();
+            mark & BEGIN != 0 || (mark & INSIDE == 0 && piece.boundaries.get(at) == Some(&true))
+        };
+        // Labels whose address is taken: a computed goto may go to each of them.
+        let mut labels = Vec::new();
+        for piece in &self.pieces {
+            let mentioned = Layout::between(&self.layout.mentioned, piece.fragment.start, piece.fragment.end);
+            labels.extend(mentioned.iter().copied().filter(|&a| valid(a)));
+        }
+        Tables::new(self.object, self.layout, &self.mentions, labels, &valid).resolve_all(&self.jumps)
+    }
+
+    fn finish(mut self, computed: Vec<(u64, Vec<u64>)>, mut resolved: bool) -> Code {
+        let pieces = std::mem::take(&mut self.pieces);
+        let mut insns = std::mem::take(&mut self.insns);
+        insns.sort_unstable_by_key(|i| i.addr);
+        self.pieces = pieces;
+        // An instruction that begins inside another: a breakpoint there would change the other.
+        let mut inside = Vec::new();
+        for (n, insn) in insns.iter().enumerate() {
+            let mark = self.locate(insn.addr).and_then(|(p, at)| self.pieces.get(p)?.marks.get(at).copied());
+            if mark.unwrap_or_default() & INSIDE != 0 {
+                inside.push(n);
+            }
+        }
+        for n in inside {
+            resolved = false;
+            if let Some(insn) = insns.get_mut(n) {
+                insn.probe = None;
+            }
+        }
+        let mut code = Code { insns, computed, entries: Vec::new(), resolved };
+        code.entries = self.entries(&code);
+        code
+    }
+
+    /// Where control comes from outside: starts, what is called, and mentioned addresses that are no
+    /// labels of the region's own computed jumps.
+    fn entries(&self, code: &Code) -> Vec<u64> {
+        let mut labels: Vec<u64> = code.computed.iter().flat_map(|(_, targets)| targets).copied().collect();
+        labels.sort_unstable();
+        let mut entries = Vec::new();
+        for piece in &self.pieces {
+            let fragment = piece.fragment;
+            entries.extend(fragment.starts.iter().filter(|s| !s.cold).map(|s| s.addr));
+            entries.extend(Layout::between(&self.layout.called, fragment.start, fragment.end));
+            let mentioned = Layout::between(&self.layout.mentioned, fragment.start, fragment.end);
+            entries.extend(mentioned.iter().filter(|a| labels.binary_search(a).is_err()));
+        }
+        entries.retain(|&addr| code.at(addr).is_some());
+        entries.sort_unstable();
+        entries.dedup();
+        entries
+    }
+}

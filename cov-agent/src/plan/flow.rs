@@ -1,0 +1,159 @@
+//! How often pieces are executed and edges taken, as sums of what probes can count.
+
+use super::cfg::{Cfg, Edge, EdgeKind};
+use super::types::Instruction;
+
+/// What one counter counts, before sites are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Var {
+    /// Executions of a piece.
+    Piece(u32),
+    /// Jumps taken by the conditional jump that ends a piece.
+    Taken(u32),
+    /// Jumps not taken by it.
+    NotTaken(u32),
+}
+
+/// A sum of counters with coefficients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sum(pub(super) Vec<(Var, i32)>);
+
+impl Sum {
+    fn one(var: Var) -> Self {
+        Self(vec![(var, 1)])
+    }
+
+    pub(super) fn add(&mut self, other: &Self, factor: i32) {
+        self.0.extend(other.0.iter().map(|&(var, c)| (var, c * factor)));
+    }
+
+    /// The counters that can only be positive together with the sum.
+    pub(super) fn positive(&self) -> impl Iterator<Item = Var> {
+        self.0.iter().filter(|(_, c)| *c > 0).map(|(var, _)| *var)
+    }
+}
+
+/// What can be counted in a region.
+pub(super) struct Flow<'a> {
+    cfg: &'a Cfg,
+    /// For each piece the instruction that a probe would sit on.
+    sites: Vec<Option<u32>>,
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(cfg: &'a Cfg) -> Self {
+        let site = |piece: &super::cfg::Piece| {
+            let legal = piece.insns.clone().filter_map(|n| Some((n, cfg.insns.get(n as usize)?.probe?)));
+            // The earliest among the cheapest: a fault behind it does not hide it.
+            legal.min_by_key(|&(n, price)| (price, n)).map(|(n, _)| n)
+        };
+        Self { cfg, sites: cfg.pieces.iter().map(site).collect() }
+    }
+
+    /// The instruction that a probe on a piece would sit on.
+    pub(super) fn site(&self, piece: u32) -> Option<u32> {
+        self.sites.get(piece as usize).copied().flatten()
+    }
+
+    /// What one hit of a probe on a piece costs.
+    pub(super) fn price(&self, piece: u32) -> Option<Instruction> {
+        self.cfg.insns.get(self.site(piece)? as usize)?.probe
+    }
+
+    /// How often a piece is executed. `None` where no probe can tell.
+    pub(super) fn piece(&self, piece: u32) -> Option<Sum> {
+        if self.site(piece).is_some() {
+            return Some(Sum::one(Var::Piece(piece)));
+        }
+        let block = self.cfg.pieces.get(piece as usize)?.block;
+        let pieces = &self.cfg.blocks.get(block as usize)?.pieces;
+        let sum_of = |edges: Vec<Option<Sum>>| {
+            let mut sum = Sum::default();
+            for edge in edges {
+                sum.add(&edge?, 1);
+            }
+            (!sum.0.is_empty()).then_some(sum)
+        };
+        if piece == pieces.start {
+            let into = self.cfg.into(block).iter().map(|e| self.at_source(e)).collect();
+            if let Some(sum) = sum_of(into) {
+                return Some(sum);
+            }
+        }
+        // What follows, unless some of it lies outside the region or is a landing pad.
+        let last = self.cfg.last(block)?;
+        let ways = match last.flow {
+            super::x86_64::Flow::Next | super::x86_64::Flow::Jump { .. } => 1,
+            super::x86_64::Flow::Branch { .. } => 2,
+            _ => return None,
+        };
+        let successors = self.cfg.successors(block);
+        if piece + 1 != pieces.end || successors.len() != ways {
+            return None;
+        }
+        sum_of(successors.iter().map(|&s| if self.cfg.into(s).len() == 1 { self.at_target(s) } else { None }).collect())
+    }
+
+    /// How often an edge is taken, where one counter tells.
+    pub(super) fn edge(&self, edge: &Edge) -> Option<Sum> {
+        self.at_source(edge).or_else(|| {
+            // Nothing else leads there.
+            (self.cfg.into(edge.to).len() == 1).then(|| self.at_target(edge.to)).flatten()
+        })
+    }
+
+    fn at_source(&self, edge: &Edge) -> Option<Sum> {
+        let piece = || self.cfg.blocks.get(edge.from as usize)?.pieces.end.checked_sub(1);
+        match edge.kind {
+            EdgeKind::Only => Some(Sum::one(Var::Piece(piece().filter(|&p| self.site(p).is_some())?))),
+            EdgeKind::Taken => Some(Sum::one(Var::Taken(piece()?))),
+            EdgeKind::NotTaken => Some(Sum::one(Var::NotTaken(piece()?))),
+            EdgeKind::Entry | EdgeKind::Return | EdgeKind::Computed | EdgeKind::Unwind => None,
+        }
+    }
+
+    fn at_target(&self, block: u32) -> Option<Sum> {
+        let piece = self.cfg.blocks.get(block as usize)?.pieces.start;
+        self.site(piece).map(|_| Sum::one(Var::Piece(piece)))
+    }
+
+    /// The flow into `block` by the `counted` of its edges; `first` is the piece of it that is asked for: what
+    /// does not come as far as that is left out where possible. The counters that tell whether there is any
+    /// come second; no subtraction is in them. `exact` is cleared where only a part can be counted.
+    pub(super) fn entries(
+        &self,
+        block: u32,
+        first: u32,
+        counted: impl Fn(&Edge) -> bool,
+        exact: &mut bool,
+    ) -> (Sum, Vec<Var>) {
+        let into = self.cfg.into(block);
+        let (counted, left_out): (Vec<&Edge>, Vec<&Edge>) = into.iter().partition(|e| counted(e));
+        let nothing = (Sum::default(), Vec::new());
+        if counted.is_empty() {
+            return nothing;
+        }
+        let piece = self.piece(first);
+        let seen: Vec<Var> = piece.iter().flat_map(Sum::positive).collect();
+        let undecidable = || counted.iter().chain(&left_out).all(|e| e.kind == EdgeKind::Unwind);
+        if left_out.is_empty() || undecidable() {
+            *exact &= left_out.is_empty() && piece.is_some();
+            return (piece.unwrap_or_default(), seen);
+        }
+        let begin = self.cfg.blocks.get(block as usize).map_or(first, |b| b.pieces.start);
+        let direct: Vec<Option<Sum>> = counted.iter().map(|e| self.edge(e)).collect();
+        let mut sum = Sum::default();
+        direct.iter().flatten().for_each(|s| sum.add(s, 1));
+        if direct.iter().all(Option::is_some) {
+            let seen = if first == begin { sum.positive().collect() } else { seen };
+            return (sum, seen);
+        }
+        let rest: Option<Vec<Sum>> = left_out.iter().map(|e| self.edge(e)).collect();
+        if let (Some(rest), Some(mut sum)) = (rest, self.piece(begin)) {
+            rest.iter().for_each(|s| sum.add(s, -1));
+            return (sum, seen);
+        }
+        *exact = false;
+        (sum, seen)
+    }
+}

@@ -1,0 +1,53 @@
+//! Cycles within a set of blocks.
+
+use super::cfg::Cfg;
+
+/// The edges that close a cycle within `set`, sorted: those that a depth-first walk along edges within
+/// the set finds to lead back to a block it came through. The walk begins at the blocks for which `first` holds.
+///
+/// `set` is sorted.
+pub(super) fn back_edges(cfg: &Cfg, set: &[u32], first: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        New,
+        Open,
+        Done,
+    }
+    let mut back = Vec::new();
+    if let [only] = *set {
+        if cfg.successors(only).contains(&only) {
+            back.push((only, only));
+        }
+        return back;
+    }
+    let mut states = vec![State::New; set.len()];
+    let (roots, others): (Vec<usize>, Vec<usize>) =
+        (0..set.len()).partition(|&n| set.get(n).is_some_and(|&b| first(b)));
+    // Each entry: a member of the set, and how many of its successors have been looked at.
+    let mut path: Vec<(usize, usize)> = Vec::new();
+    for root in roots.into_iter().chain(others) {
+        if states.get(root) != Some(&State::New) {
+            continue;
+        }
+        path.push((root, 0));
+        while let Some((member, looked)) = path.last_mut() {
+            let (Some(&block), Some(state)) = (set.get(*member), states.get_mut(*member)) else { break };
+            *state = State::Open;
+            let Some(&next) = cfg.successors(block).get(*looked) else {
+                *state = State::Done;
+                path.pop();
+                continue;
+            };
+            *looked += 1;
+            let Ok(next_member) = set.binary_search(&next) else { continue };
+            match states.get(next_member) {
+                Some(State::New) => path.push((next_member, 0)),
+                Some(State::Open) => back.push((block, next)),
+                _ => {}
+            }
+        }
+    }
+    back.sort_unstable();
+    back.dedup();
+    back
+}

@@ -1,0 +1,250 @@
+//! From the blocks that a line's code lies in to the line's count.
+//!
+//! A line's count is the number of times control enters it. A *group* is the line's code within one copy of a
+//! function. Entries of a group are the edges into its blocks from blocks that are not on the line, and the edges that
+//! close a cycle of blocks which are all on the line. Of a function's declaration the entries are those of the function.
+
+use super::cfg::{Cfg, Edge, EdgeKind, OUTSIDE};
+use super::flow::{Flow, Sum, Var};
+use super::graph::back_edges;
+use super::rows::{Innermost, Span};
+use super::types::Reason;
+use crate::object::{CopyKind, FileId, FunctionCopy, Object};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The sums of a line within a region.
+#[derive(Debug)]
+pub(super) struct LineSum {
+    pub(super) file: FileId,
+    pub(super) line: u32,
+    pub(super) count: Sum,
+    pub(super) seen: Vec<Var>,
+    pub(super) exact: bool,
+}
+
+/// What a region tells.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// A line stands here once for each of its groups.
+    pub(super) lines: Vec<LineSum>,
+    /// Function copies and how often they are entered.
+    pub(super) functions: Vec<(u32, Sum)>,
+    /// Lines with code that could not be used, which may have other code.
+    pub(super) unusable: Vec<(FileId, u32, Reason)>,
+}
+
+/// A region as it is asked for lines.
+pub(super) struct Asked<'a> {
+    pub(super) object: &'a Object,
+    pub(super) innermost: &'a Innermost,
+    pub(super) cfg: &'a Cfg,
+    pub(super) flow: &'a Flow<'a>,
+    /// Whether the graph can be relied on.
+    pub(super) resolved: bool,
+}
+
+/// A block of a group, and the first of its pieces that holds code of the line.
+type Member = (u32, u32);
+/// A copy of a function, and a line in it.
+type Key = (Option<u32>, FileId, u32);
+
+/// Blocks that control enters, and the edges by which it does.
+#[derive(Default)]
+struct Entrance {
+    count: Sum,
+    seen: Vec<Var>,
+    edges: BTreeSet<Edge>,
+    exact: bool,
+}
+
+impl Asked<'_> {
+    /// The sums of the lines of `spans` and of the function copies `copies`.
+    pub(super) fn sums(&self, spans: &[Span], copies: &[u32]) -> Sums {
+        let mut sums = Sums::default();
+        let mut groups = self.groups(spans, &mut sums);
+        let mut entrances: BTreeMap<Key, Entrance> = BTreeMap::new();
+        let mut budget = 64 * self.cfg.blocks.len() + (1 << 20);
+        for &n in copies {
+            let Some(copy) = self.object.functions.copies.get(n as usize) else { continue };
+            let Some((file, line)) = copy.decl else { continue };
+            let entrance = self.entrance(copy, &mut budget);
+            if entrance.count.0.is_empty() {
+                continue;
+            }
+            sums.functions.push((n, entrance.count.clone()));
+            if !self.shadowed(n, copy) {
+                groups.entry((Some(n), file, line)).or_default();
+                entrances.insert((Some(n), file, line), entrance);
+            }
+        }
+        for (key, members) in groups {
+            let entrance = entrances.remove(&key).unwrap_or_else(|| Entrance { exact: true, ..Entrance::default() });
+            let sum = self.group(key, members, entrance);
+            if sum.seen.is_empty() {
+                sums.unusable.push((key.1, key.2, Reason::UnsafeInstruction));
+            } else {
+                sums.lines.push(sum);
+            }
+        }
+        sums
+    }
+
+    /// Sorts the code of lines into groups.
+    fn groups(&self, spans: &[Span], sums: &mut Sums) -> BTreeMap<Key, Vec<Member>> {
+        let mut groups: BTreeMap<Key, Vec<Member>> = BTreeMap::new();
+        let mut empty = Vec::new();
+        for span in spans {
+            let Some(first) = self.cfg.insn_at(span.start) else {
+                sums.unusable.push((span.file, span.line, Reason::NotAnInstruction));
+                continue;
+            };
+            let copy = self.innermost.at(span.start);
+            if span.end <= span.start {
+                empty.push((span, first, copy));
+                continue;
+            }
+            let group = groups.entry((copy, span.file, span.line)).or_default();
+            self.members(first, span.end, group);
+        }
+        // A statement without code of its own stands where another begins, perhaps the first of an inlined
+        // function that it does not belong to.
+        for (span, first, copy) in empty {
+            let mut owner = copy;
+            while owner.is_some() && !groups.contains_key(&(owner, span.file, span.line)) {
+                owner = self.parent(owner);
+            }
+            let group = groups.entry((owner.or(copy), span.file, span.line)).or_default();
+            self.members(first, span.start, group);
+        }
+        groups
+    }
+
+    fn parent(&self, copy: Option<u32>) -> Option<u32> {
+        match self.object.functions.copies.get(copy? as usize)?.kind {
+            CopyKind::OutOfLine => None,
+            CopyKind::Inlined { parent } => Some(parent),
+        }
+    }
+
+    /// The blocks from instruction `first` to address `end`.
+    fn members(&self, first: u32, end: u64, group: &mut Vec<Member>) {
+        let Some(mut piece) = self.cfg.piece_of(first) else { return };
+        let end = if self.resolved { self.cfg.first_from(end).max(first + 1) } else { first + 1 };
+        while let Some(p) = self.cfg.pieces.get(piece as usize)
+            && p.insns.start < end
+        {
+            group.push((p.block, piece));
+            piece = self.cfg.blocks.get(p.block as usize).map_or(piece + 1, |b| b.pieces.end);
+        }
+    }
+
+    fn group(&self, key: Key, mut members: Vec<Member>, entrance: Entrance) -> LineSum {
+        members.sort_unstable();
+        members.dedup_by_key(|m| m.0);
+        let Entrance { mut count, mut seen, edges, mut exact } = entrance;
+        if !self.resolved {
+            // Nothing is known of edges: the first row speaks for the line.
+            let pieces = || members.iter().filter_map(|&(_, piece)| self.flow.piece(piece));
+            if count.0.is_empty() {
+                count = pieces().next().unwrap_or_default();
+            }
+            seen.extend(pieces().flat_map(|p| p.positive().collect::<Vec<_>>()));
+            return LineSum { file: key.1, line: key.2, count, seen, exact: false };
+        }
+        let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
+        let outside = |e: &Edge| blocks.binary_search(&e.from).is_err() && !edges.contains(e);
+        let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
+        for &(block, first) in &members {
+            let counted = |e: &Edge| outside(e) || back.binary_search(&(e.from, e.to)).is_ok();
+            let (sum, by) = self.flow.entries(block, first, counted, &mut exact);
+            count.add(&sum, 1);
+            seen.extend(by);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        LineSum { file: key.1, line: key.2, count, seen, exact }
+    }
+
+    /// Whether identical code was folded, and another copy stands for this one.
+    fn shadowed(&self, n: u32, copy: &FunctionCopy) -> bool {
+        let Some(start) = copy.ranges.first() else { return true };
+        let mut owner = self.innermost.at(start.start.0);
+        let mut root = None;
+        while let Some(o) = owner {
+            if o == n {
+                return false;
+            }
+            root = self.object.functions.copies.get(o as usize);
+            owner = self.parent(owner);
+        }
+        copy.kind != CopyKind::OutOfLine || root.is_some_and(|r| r.decl == copy.decl)
+    }
+
+    /// How a copy of a function is entered.
+    fn entrance(&self, copy: &FunctionCopy, budget: &mut usize) -> Entrance {
+        match copy.kind {
+            CopyKind::OutOfLine => self.out_of_line(copy),
+            CopyKind::Inlined { .. } if self.resolved => self.inlined(copy, budget),
+            CopyKind::Inlined { .. } => Entrance::default(),
+        }
+    }
+
+    fn out_of_line(&self, copy: &FunctionCopy) -> Entrance {
+        // Of several ranges the others are cold parts; these may have the lower addresses.
+        let block_at = |addr: u64| {
+            let piece = self.cfg.pieces.get(self.cfg.piece_of(self.cfg.insn_at(addr)?)? as usize)?;
+            self.cfg.into(piece.block).iter().any(|e| e.from == OUTSIDE).then_some(piece.block)
+        };
+        let named = |addr| self.object.image.symbol_at(addr).is_some_and(|name| *name == *copy.name);
+        let starts = || copy.ranges.iter().map(|r| r.start);
+        let start = starts().find(|&s| named(s)).or_else(|| starts().find(|s| block_at(s.0).is_some()));
+        let Some(block) = start.and_then(|s| block_at(s.0)) else { return Entrance::default() };
+        let entry = |e: &Edge| e.kind == EdgeKind::Entry;
+        self.entered(&[(block, self.first_piece(block))], entry)
+    }
+
+    fn first_piece(&self, block: u32) -> u32 {
+        self.cfg.blocks.get(block as usize).map_or(u32::MAX, |b| b.pieces.start)
+    }
+
+    fn inlined(&self, copy: &FunctionCopy, budget: &mut usize) -> Entrance {
+        let mut members: Vec<Member> = Vec::new();
+        for range in &copy.ranges {
+            let first = self.cfg.first_from(range.start.0);
+            if self.cfg.insns.get(first as usize).is_some_and(|i| i.addr < range.end.0) {
+                self.members(first, range.end.0, &mut members);
+            }
+        }
+        members.sort_unstable();
+        members.dedup_by_key(|m| m.0);
+        match budget.checked_sub(members.len()) {
+            Some(left) => *budget = left,
+            None => return Entrance::default(),
+        }
+        let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
+        let inside = |insn: Option<u32>| {
+            let insn = insn.and_then(|n| self.cfg.insns.get(n as usize));
+            insn.is_some_and(|i| copy.ranges.iter().any(|r| (r.start.0..r.end.0).contains(&i.addr)))
+        };
+        let block = |b: u32| self.cfg.blocks.get(b as usize);
+        let begins_inside = |b: u32| inside(block(b).map(|b| b.insns.start));
+        let ends_inside = |b: u32| inside(block(b).and_then(|b| b.insns.end.checked_sub(1)));
+        let outside = |e: &Edge| blocks.binary_search(&e.from).is_err();
+        let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
+        // A cycle that leaves the function's code goes through the next call of it.
+        let again =
+            |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !(ends_inside(e.from) && begins_inside(e.to));
+        self.entered(&members, |e| outside(e) || again(e))
+    }
+
+    fn entered(&self, members: &[Member], entry: impl Fn(&Edge) -> bool) -> Entrance {
+        let mut entrance = Entrance { exact: true, ..Entrance::default() };
+        for &(block, first) in members {
+            let (sum, seen) = self.flow.entries(block, first, &entry, &mut entrance.exact);
+            entrance.count.add(&sum, 1);
+            entrance.seen.extend(seen);
+            entrance.edges.extend(self.cfg.into(block).iter().filter(|e| entry(e)));
+        }
+        entrance
+    }
+}

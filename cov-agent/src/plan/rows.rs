@@ -1,0 +1,125 @@
+//! Which code belongs to which line, and to which copy of which function.
+
+use crate::object::{FileId, Functions, LineTable, Row};
+use std::collections::{BTreeMap, HashSet};
+
+/// Code that belongs to a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span {
+    /// The row's address.
+    pub(super) start: u64,
+    /// Where code of another line begins; `start` for a row without code of its own.
+    pub(super) end: u64,
+    pub(super) file: FileId,
+    pub(super) line: u32,
+}
+
+/// The statement rows of the files that `wanted` tells, and the other rows of lines that have none; by
+/// rising address. Rows of the same line that follow are part of the span. Line 0 ends a span: within
+/// a block it makes no difference, and a block of it belongs to no line.
+pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<Span> {
+    let rows = || table.rows.iter().filter(|r| r.line != 0 && wanted(r.file));
+    let statements: HashSet<(FileId, u32)> = rows().filter(|r| r.is_stmt).map(|r| (r.file, r.line)).collect();
+    let used =
+        |row: &Row| row.line != 0 && wanted(row.file) && (row.is_stmt || !statements.contains(&(row.file, row.line)));
+    let mut spans = Vec::new();
+    for sequence in &table.sequences {
+        let mut open: Option<Span> = None;
+        for row in table.rows_of(sequence) {
+            let same = open.is_some_and(|s| (s.file, s.line) == (row.file, row.line));
+            if same && !used(row) {
+                continue;
+            }
+            spans.extend(open.take().map(|s| Span { end: row.addr.0, ..s }));
+            if used(row) {
+                open = Some(Span { start: row.addr.0, end: 0, file: row.file, line: row.line });
+            }
+        }
+        spans.extend(open.map(|s| Span { end: sequence.end.0, ..s }));
+    }
+    spans.sort_unstable();
+    spans.dedup();
+    spans
+}
+
+/// The innermost function copy of every address.
+#[derive(Debug)]
+pub(super) struct Innermost {
+    /// Where another copy begins, and which; by rising address.
+    changes: Vec<(u64, Option<u32>)>,
+}
+
+impl Innermost {
+    pub(super) fn new(functions: &Functions) -> Self {
+        let mut map: BTreeMap<u64, Option<u32>> = BTreeMap::new();
+        // Parents come before the copies inlined into them, which paint over.
+        for (n, copy) in (0..).zip(&functions.copies) {
+            for range in &copy.ranges {
+                let (start, end) = (range.start.0, range.end.0);
+                let after = map.range(..=end).next_back().and_then(|(_, &copy)| copy);
+                let covered: Vec<u64> = map.range(start..=end).map(|(&at, _)| at).collect();
+                for at in covered {
+                    map.remove(&at);
+                }
+                map.insert(start, Some(n));
+                map.insert(end, after);
+            }
+        }
+        Self { changes: map.into_iter().collect() }
+    }
+
+    /// The innermost copy whose code holds `addr`.
+    pub(super) fn at(&self, addr: u64) -> Option<u32> {
+        let at = self.changes.partition_point(|&(start, _)| start <= addr).checked_sub(1)?;
+        self.changes.get(at)?.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{AddrRange, CopyKind, FunctionCopy, LinkAddr, Sequence};
+
+    #[test]
+    fn rows_become_spans() {
+        let row = |addr, line, is_stmt| Row { addr: LinkAddr(addr), file: FileId(0), line, is_stmt };
+        let rows = vec![
+            row(0, 5, true),
+            row(4, 5, false), // the same line goes on
+            row(8, 6, true),  // without code
+            row(8, 7, true),
+            row(12, 0, true),  // nobody's
+            row(16, 9, false), // a line without statement
+            row(20, 5, false), // a line with one: not used
+            row(24, 7, true),
+        ];
+        let sequence = Sequence { start: LinkAddr(0), end: LinkAddr(30), first_row: 0, row_count: 8 };
+        let table = LineTable { files: Vec::new(), rows, sequences: vec![sequence] };
+        let found: Vec<_> = spans(&table, |_| true).iter().map(|s| (s.start, s.end, s.line)).collect();
+        assert_eq!(found, [(0, 8, 5), (8, 8, 6), (8, 12, 7), (16, 20, 9), (24, 30, 7)]);
+        assert!(spans(&table, |_| false).is_empty());
+    }
+
+    #[test]
+    fn the_innermost_copy_wins() {
+        let copy = |ranges: &[(u64, u64)], kind| FunctionCopy {
+            name: "f".into(),
+            decl: None,
+            ranges: ranges.iter().map(|&(s, e)| AddrRange { start: LinkAddr(s), end: LinkAddr(e) }).collect(),
+            kind,
+        };
+        let functions = Functions {
+            copies: vec![
+                copy(&[(0, 100)], CopyKind::OutOfLine),
+                copy(&[(10, 20), (30, 40)], CopyKind::Inlined { parent: 0 }),
+                copy(&[(15, 20)], CopyKind::Inlined { parent: 1 }),
+                copy(&[(100, 110)], CopyKind::OutOfLine),
+            ],
+        };
+        let innermost = Innermost::new(&functions);
+        let at = |addr| innermost.at(addr);
+        assert_eq!((at(0), at(9), at(10), at(14)), (Some(0), Some(0), Some(1), Some(1)));
+        assert_eq!((at(15), at(19), at(20), at(30)), (Some(2), Some(2), Some(0), Some(1)));
+        assert_eq!((at(40), at(99), at(100), at(110)), (Some(0), Some(0), Some(3), None));
+    }
+}
