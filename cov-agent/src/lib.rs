@@ -17,3 +17,5 @@ pub mod plan;
 pub mod probe;
 #[cfg(feature = "collect")]
 pub mod process;
+#[cfg(feature = "collect")]
+pub mod runner;

@@ -172,7 +172,7 @@ pub struct RunArgs {
 pub struct AttachArgs {
     /// Attach to a running process, without stopping it, until it ends [repeatable]
     #[arg(long, value_name = "PID", action = ArgAction::Append, value_parser = pid)]
-    pub pid: Vec<i32>,
+    pub pid: Vec<u32>,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,
@@ -212,7 +212,7 @@ fn format() -> impl TypedValueParser<Value = Format> {
 }
 
 /// A process id.
-fn pid(text: &str) -> Result<i32, String> {
+fn pid(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| "give the number of a process".to_owned())
 }
 

@@ -115,6 +115,13 @@ impl Console {
         }
     }
 
+    /// Something that a person at a terminal wants to know now.
+    pub fn note(self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.line(&format!("cov-agent: {}", super::message::one_line(text)));
+        }
+    }
+
     /// A detail for `-v`.
     pub fn detail(self, text: &str) {
         if self.verbosity == Verbosity::Verbose {

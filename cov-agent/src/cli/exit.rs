@@ -35,10 +35,8 @@ pub enum Exit {
     NotExecutable,
     /// The program was not found: 127.
     NotFound,
-    /// The program ended by itself, with this status.
+    /// The program ended with this status; 128 + N where signal N ended it.
     Program(u8),
-    /// A signal of this number ended the program: 128 + its number.
-    Signal(u8),
 }
 
 impl Exit {
@@ -54,7 +52,6 @@ impl Exit {
             Self::NotExecutable => 126,
             Self::NotFound => 127,
             Self::Program(status) => status,
-            Self::Signal(number) => 128u8.saturating_add(number),
         }
     }
 }
@@ -80,8 +77,6 @@ mod tests {
             (Exit::NotExecutable, 126),
             (Exit::NotFound, 127),
             (Exit::Program(42), 42),
-            (Exit::Signal(9), 137),
-            (Exit::Signal(64), 192),
         ];
         for (exit, code) in all {
             assert_eq!(exit.code(), code, "{exit:?}");

@@ -20,6 +20,8 @@ pub enum Slug {
     NoSuchProcess,
     /// The process ended before it could be measured.
     ProcessEnded,
+    /// The process is of a kind that cannot be attached to.
+    ProcessUnfit,
     /// The agent lacks a privilege.
     NoPrivilege,
     /// The kernel lacks what the agent needs.
@@ -64,13 +66,14 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
         Self::NoSuchUser,
         Self::NoSuchProcess,
         Self::ProcessEnded,
+        Self::ProcessUnfit,
         Self::NoPrivilege,
         Self::KernelTooOld,
         Self::CannotRead,
@@ -103,6 +106,7 @@ impl Slug {
             Self::NoSuchUser => "no-such-user",
             Self::NoSuchProcess => "no-such-process",
             Self::ProcessEnded => "process-ended",
+            Self::ProcessUnfit => "process-unfit",
             Self::NoPrivilege => "no-privilege",
             Self::KernelTooOld => "kernel-too-old",
             Self::CannotRead => "cannot-read",

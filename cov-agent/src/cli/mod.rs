@@ -1,13 +1,25 @@
 //! The command line: arguments, messages, progress, tables, exit codes; one file a command.
 
 mod args;
+#[cfg(feature = "collect")]
+mod attach;
 mod config;
 mod console;
 mod data_args;
 pub mod exit;
+#[cfg(feature = "collect")]
+mod lines;
+#[cfg(feature = "collect")]
+mod measure;
 mod message;
+#[cfg(feature = "collect")]
+mod object_error;
 mod progress;
+#[cfg(feature = "collect")]
+mod run;
 mod settings;
+#[cfg(feature = "collect")]
+mod setup;
 mod stdout;
 mod summary;
 mod table;
@@ -44,8 +56,19 @@ pub fn main() -> Exit {
 }
 
 /// Does what the command line says. `stdout` is what results are printed to.
-fn dispatch(cli: &Cli, loaded: &Loaded, _console: Console, stdout: Console) -> Result<Exit, Message> {
+fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Result<Exit, Message> {
     match &cli.command {
+        #[cfg(feature = "collect")]
+        None => attach::run(&cli.attach, &loaded.settings, console),
+        #[cfg(feature = "collect")]
+        Some(Command::Run(args)) => run::run(args, &loaded.settings, console),
+        #[cfg(feature = "collect")]
+        Some(Command::Lines(args)) => lines::run(args, &loaded.settings),
+        #[cfg(not(feature = "collect"))]
+        None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_)) => {
+            let _ = console;
+            Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))
+        }
         Some(Command::Config(args)) => config::config(args, loaded, stdout),
         other => Err(Message::new(Slug::Failed, format!("{other:?} is not there yet"))),
     }

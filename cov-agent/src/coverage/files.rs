@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Makes a source path canonical; see [`FileTracker::with_canonical`].
-type Canonical = Box<dyn Fn(&Path) -> PathBuf + Send + Sync>;
+type Canonical = Box<dyn Fn(&Path) -> Option<PathBuf> + Send + Sync>;
 
 /// One file that is being recorded; cheap to clone. Look it up once and record many lines.
 #[derive(Debug, Clone)]
@@ -53,11 +53,12 @@ impl FileTracker {
         self
     }
 
-    /// Makes paths canonical with `canonical`, called once for each spelling, for instance to follow
-    /// symlinks with the invoking user's rights. What it returns is then folded lexically, which
-    /// is all that happens without it.
+    /// Makes paths canonical with `canonical`, for instance to follow symlinks with the invoking
+    /// user's rights; it gives nothing for a file that is not there. What it gives is then folded
+    /// lexically, which is all that happens without it. A relative path that leads to no file below
+    /// the base stays relative: libraries of a distribution are compiled in `.`.
     #[must_use]
-    pub fn with_canonical(mut self, canonical: impl Fn(&Path) -> PathBuf + Send + Sync + 'static) -> Self {
+    pub fn with_canonical(mut self, canonical: impl Fn(&Path) -> Option<PathBuf> + Send + Sync + 'static) -> Self {
         self.canonical = Some(Box::new(canonical));
         self
     }
@@ -87,10 +88,17 @@ impl FileTracker {
 
     /// The canonical path, and whether the filter keeps it under either name.
     fn resolve(&self, path: &Path) -> (Arc<str>, bool) {
-        let joined = if paths::is_absolute(&path.to_string_lossy()) { path.into() } else { self.base.join(path) };
-        let resolved = self.canonical.as_ref().map_or(joined.clone(), |canonical| canonical(&joined));
-        let key: Arc<str> = paths::normalize(&self.base, resolved).into();
-        let keep = self.filter.as_ref().is_none_or(|f| f.matches(&key) || f.matches(&paths::normalize("", &joined)));
+        let absolute = paths::is_absolute(&path.to_string_lossy());
+        let joined = if absolute { path.into() } else { self.base.join(path) };
+        let (resolved, named) = match &self.canonical {
+            None => (joined.clone(), joined),
+            Some(canonical) => match canonical(&joined) {
+                Some(resolved) => (resolved, joined),
+                None => (path.into(), path.into()),
+            },
+        };
+        let key: Arc<str> = paths::normalize("", resolved).into();
+        let keep = self.filter.as_ref().is_none_or(|f| f.matches(&key) || f.matches(&paths::normalize("", &named)));
         (key, keep)
     }
 
@@ -155,11 +163,12 @@ mod tests {
     fn links_are_followed_by_the_hook_and_the_filter_sees_both_names() {
         let filter = || Filter::new(&["/w/**"], &[] as &[&str], "/w").unwrap();
         let resolve = |path: &Path| match path.strip_prefix("/w/link") {
-            Ok(rest) => Path::new("/real").join(rest),
-            Err(_) => path.into(),
+            Ok(rest) => Some(Path::new("/real").join(rest)),
+            Err(_) => (path != Path::new("/w/csu/libc-start.c")).then(|| path.into()),
         };
-        let files = FileTracker::default().with_filter(filter()).with_canonical(resolve);
+        let files = FileTracker::default().with_base("/w").with_filter(filter()).with_canonical(resolve);
         assert!(files.keeps("/w/link/a.c") && !files.keeps("/usr/include/x.h"));
+        assert!(files.keeps("a.c") && !files.keeps("./csu/libc-start.c"), "only what is there is below the base");
         assert!(files.is_empty() && files.left_out().is_empty());
         assert_eq!(&**files.file("/w/link/a.c").unwrap().lock().path(), "/real/a.c");
         assert!(files.file("/usr/include/x.h").is_none());

@@ -1,19 +1,41 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
-use crate::object::{DebugOrigin, DebugSearch, Note, ObjectError, ObjectId};
-use crate::plan::ProbePlan;
-use crate::{object, plan};
+use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Wanted};
+use crate::plan::{self, PlanOptions, ProbePlan};
 use rayon::prelude::*;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// A file that may be measured.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The very file, opened: its path may lead to another one a moment later.
+    pub file: File,
+}
+
+impl Candidate {
+    /// Opens the file at `path`. Never waits: of a pipe nothing is read.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+        Ok(Self { path: path.into(), file: file.into() })
+    }
+}
+
 /// An object with wanted sources, ready to be armed.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Where it was opened.
+    /// Where it was found.
     pub path: PathBuf,
     /// The very file that was read: what probes are registered with.
     pub file: File,
@@ -23,16 +45,16 @@ pub struct Prepared {
     pub debug: DebugOrigin,
     /// Parts of its debug info that could not be used.
     pub notes: Vec<Note>,
-    /// How long reading and planning took.
+    /// How long it took to read it, and to plan.
     pub took: [Duration; 2],
 }
 
 /// An object that is not measured.
 #[derive(Debug)]
 pub struct Skipped {
-    /// Where it was looked for.
+    /// Where it was found.
     pub path: PathBuf,
-    /// Why it is not measured; `None` if it only has sources that are not wanted.
+    /// Why it is not measured; `None` if it has debug info, but of no source that is wanted.
     pub error: Option<ObjectError>,
 }
 
@@ -47,77 +69,72 @@ pub struct Objects {
     pub left_out: BTreeSet<PathBuf>,
 }
 
-/// What the preparation is told on its way; called from several threads.
-pub trait Watch: Sync {
-    /// One more object is done.
-    fn object_done(&self) {}
-}
-
-impl Watch for () {}
-
-/// Opens and plans the objects at `paths`, each file once however many paths lead to it. The order
-/// of `paths` is kept.
+/// Reads and plans the objects, each file once however many paths lead to it, in their order.
+/// `done` is called after each, from several threads.
 pub fn prepare(
-    paths: &[PathBuf],
+    candidates: Vec<Candidate>,
     search: &DebugSearch,
-    wanted: &object::Wanted<'_>,
-    watch: &dyn Watch,
+    wanted: &Wanted<'_>,
+    done: &(dyn Fn() + Sync),
 ) -> Objects {
-    let mut seen = BTreeSet::new();
-    let mut objects = Objects::default();
-    let mut files = Vec::new();
-    for path in paths {
-        match open(path) {
-            Ok((file, place)) => {
-                if seen.insert(place) {
-                    files.push((path.clone(), file));
-                }
-            }
-            Err(error) => objects.skipped.push(Skipped { path: path.clone(), error: Some(error) }),
-        }
-    }
-    let done: Vec<_> = files
+    let outcomes: Vec<_> = each_once(candidates)
         .into_par_iter()
-        .map(|(path, file)| {
+        .map(|Candidate { path, file }| {
             let outcome = prepare_one(&path, file, search, wanted);
-            watch.object_done();
+            done();
             (path, outcome)
         })
         .collect();
-    for (path, outcome) in done {
-        match outcome {
+    let mut objects = Objects::default();
+    for (path, outcome) in outcomes {
+        let error = match outcome {
             Ok((prepared, left_out)) => {
                 objects.left_out.extend(left_out);
-                if prepared.plan.lines.is_empty() && prepared.plan.unmeasurable.is_empty() {
-                    objects.skipped.push(Skipped { path, error: None });
-                } else {
+                if !prepared.plan.lines.is_empty() || !prepared.plan.unmeasurable.is_empty() {
                     objects.prepared.push(prepared);
+                    continue;
                 }
+                None
             }
-            Err(error) => objects.skipped.push(Skipped { path, error: Some(error) }),
-        }
+            Err(error) => Some(error),
+        };
+        objects.skipped.push(Skipped { path, error });
     }
     objects
 }
 
-/// Opens a file for reading; device and inode say which one it is.
-fn open(path: &Path) -> Result<(File, (u64, u64)), ObjectError> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    Ok((file, (metadata.dev(), metadata.ino())))
+/// Reads the object of a candidate and plans it.
+///
+/// # Errors
+/// It cannot be measured.
+pub fn read_and_plan(
+    candidate: Candidate,
+    search: &DebugSearch,
+    wanted: &Wanted<'_>,
+) -> Result<(Object, ProbePlan), ObjectError> {
+    let object = object::open_file(&candidate.path, candidate.file, search, wanted)?;
+    let plan = plan::plan(&object, &PlanOptions { wanted });
+    Ok((object, plan))
+}
+
+fn each_once(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut seen = BTreeSet::new();
+    // What has no metadata is kept: reading it will say why.
+    let first = |c: &Candidate| c.file.metadata().map_or(true, |m| seen.insert((m.dev(), m.ino())));
+    candidates.into_iter().filter(first).collect()
 }
 
 fn prepare_one(
     path: &Path,
     file: File,
     search: &DebugSearch,
-    wanted: &object::Wanted<'_>,
+    wanted: &Wanted<'_>,
 ) -> Result<(Prepared, Vec<PathBuf>), ObjectError> {
     let begun = Instant::now();
-    let object = object::open_file(path, &file, search, wanted)?;
+    let object = object::open_file(path, file.try_clone()?, search, wanted)?;
     let opened = Instant::now();
-    let plan = plan::plan(&object, wanted);
+    let plan = plan::plan(&object, &PlanOptions { wanted });
     let took = [opened - begun, opened.elapsed()];
-    let prepared = Prepared { path: path.into(), file, plan, debug: object.debug, notes: object.notes, took };
-    Ok((prepared, object.left_out))
+    let Object { debug, notes, left_out, .. } = object;
+    Ok((Prepared { path: path.into(), file, plan, debug, notes, took }, left_out))
 }

@@ -1,0 +1,107 @@
+//! `cov-agent --pid PID`: measures processes that run already, from now on.
+
+use super::args::AttachArgs;
+use super::console::Console;
+use super::exit::Exit;
+use super::measure::{Measurement, formats, skipped_message};
+use super::message::{Message, Slug};
+use super::setup::{Setup, chain};
+use crate::config::Settings;
+use crate::coverage::LossKind;
+use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
+use crate::runner::{Candidate, Skipped};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+/// Attaches to the processes until they end, the time is over, or somebody interrupts.
+pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
+    let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
+    let setup = Setup::new(settings)?;
+    let mut attached = Attached::new(&args.pid, signals).map_err(|e| message(&e))?;
+    let output = setup.output(settings)?;
+    let mut candidates = Vec::new();
+    let mut unopened = BTreeSet::new();
+    let mut programs = BTreeSet::new();
+    for pid in attached.pids() {
+        let MappedObjects { objects, missed } = attached.objects(pid).map_err(|e| message(&e))?;
+        unopened.extend(missed.into_iter().map(|(path, error)| format!("{}: {error}", path.display())));
+        let program = std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|m| (m.dev(), m.ino()));
+        for object in objects {
+            let place = object.file.metadata().ok().map(|m| (m.dev(), m.ino()));
+            if place == program {
+                programs.insert(object.path.clone());
+            }
+            candidates.push(Candidate { path: object.path, file: object.file });
+        }
+    }
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates)?;
+    for object in unopened {
+        measurement.lose(LossKind::UnattachedObjects, object);
+    }
+    let mut without: Vec<Message> = skipped
+        .iter()
+        .filter(|skipped| programs.contains(&skipped.path))
+        .map(|skipped| skipped_message(&setup, skipped, measurement.left_out()))
+        .collect();
+    if measurement.is_empty() {
+        return Err(without.pop().unwrap_or_else(|| nothing(&skipped)));
+    }
+    without.iter().for_each(|message| console.warning(message));
+
+    let pids: Vec<u32> = attached.pids().collect();
+    for pid in &pids {
+        measurement.track(*pid)?;
+    }
+    let names = pids.iter().map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ");
+    console
+        .note(&format!("attached to {names}; ends with {}", if pids.len() == 1 { "it" } else { "the last of them" }));
+    let waited = block_on(wait(&mut attached, settings.duration.value.0)).and_then(|waited| waited);
+    // What was counted until then is written in every case.
+    let written = measurement.finish(names, &output, &formats(settings));
+    waited.map_err(|e| failed("waiting for the processes", &e))?;
+    written.map(|()| Exit::Success)
+}
+
+async fn wait(attached: &mut Attached, duration: Option<Duration>) -> io::Result<()> {
+    let over = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            event = attached.event() => match event? {
+                AttachedEvent::Ended { .. } => {}
+                AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => return Ok(()),
+            },
+            () = &mut over => return Ok(()),
+        }
+    }
+}
+
+/// What is said when no object of a process can be measured and its program is not among them.
+fn nothing(skipped: &[Skipped]) -> Message {
+    let names: Vec<_> = skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
+    Message::new(Slug::NoDebugInfo, format!("no debug info: looked in {}; compile with -g", names.join(", ")))
+}
+
+fn failed(doing: &str, error: &io::Error) -> Message {
+    Message::new(Slug::Failed, format!("{doing}: {error}"))
+}
+
+fn message(error: &AttachError) -> Message {
+    let slug = match error {
+        AttachError::NoSuchProcess { .. } => Slug::NoSuchProcess,
+        AttachError::Ended { .. } => Slug::ProcessEnded,
+        AttachError::Thread { .. } | AttachError::KernelThread { .. } | AttachError::Oneself { .. } => {
+            Slug::ProcessUnfit
+        }
+        AttachError::NotPermitted { .. } => Slug::NoPrivilege,
+        AttachError::System { .. } => Slug::Failed,
+    };
+    Message::new(slug, chain(error))
+}

@@ -1,0 +1,173 @@
+//! What `run` and `--pid` have in common: reading objects, arming, writing the results.
+
+use super::console::{Console, Verbosity};
+use super::message::{Message, Slug};
+use super::object_error;
+use super::progress::Progress;
+use super::setup::{Setup, chain, output_message};
+use super::summary;
+use crate::config::Settings;
+use crate::coverage::{LossKind, Run};
+use crate::format::output::OutputDir;
+use crate::format::{Format, WRITABLE};
+use crate::object::{DebugOrigin, ObjectError};
+use crate::plan::Instruction;
+use crate::probe::{Bpf, Options, ProbeError};
+use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
+use std::path::Path;
+use std::time::Instant;
+
+/// A measurement that is armed.
+pub(super) struct Measurement<'a> {
+    setup: &'a Setup,
+    console: Console,
+    runner: CoverageTestRunner<Bpf>,
+    /// Source files that the filter left out.
+    left_out: usize,
+}
+
+impl<'a> Measurement<'a> {
+    /// Reads the objects while the kernel programs are loaded, and arms their probes. What is not
+    /// measured comes back.
+    pub(super) fn arm(
+        setup: &'a Setup,
+        console: Console,
+        candidates: Vec<Candidate>,
+    ) -> Result<(Self, Vec<Skipped>), Message> {
+        let collector = setup.collector();
+        let begun = Instant::now();
+        let (kernel, objects) = std::thread::scope(|scope| {
+            let kernel = scope.spawn(|| Bpf::new(Options::default()));
+            let progress = Progress::start(console, "reading debug info", candidates.len());
+            let wanted = |path: &Path| collector.files().keeps(path);
+            let objects = prepare(candidates, &setup.search, &wanted, &|| progress.step());
+            (kernel.join(), objects)
+        });
+        let kernel = kernel.map_err(|_| Message::new(Slug::Failed, "loading the kernel programs ended in a panic"))?;
+        let kernel = kernel.map_err(|e| probe_message(&e))?;
+        let Objects { prepared, skipped, left_out } = objects;
+        console.detail(&format!("read {} objects in {:.1?}", prepared.len() + skipped.len(), begun.elapsed()));
+        for object in &prepared {
+            tell(console, object);
+            let mut losses = collector.losses_mut();
+            for note in &object.notes {
+                losses.add_detail(LossKind::DamagedInput, format!("{}: {note}", object.path.display()));
+            }
+        }
+        for Skipped { path, error } in &skipped {
+            let why = error.as_ref().map_or_else(|| "no wanted source".to_owned(), ToString::to_string);
+            console.detail(&format!("not measured: {}: {why}", path.display()));
+            if error.as_ref().is_some_and(is_loss) {
+                collector.losses_mut().add_detail(LossKind::UnattachedObjects, format!("{}: {why}", path.display()));
+            }
+        }
+        let mut runner = CoverageTestRunner::new(kernel, collector);
+        let begun = Instant::now();
+        {
+            let _progress = Progress::start(console, "arming probes", 0);
+            runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
+        }
+        console.detail(&format!("armed {} probes in {:.1?}", runner.probes(), begun.elapsed()));
+        Ok((Self { setup, console, runner, left_out: left_out.len() }, skipped))
+    }
+
+    /// Counts a process from now on.
+    pub(super) fn track(&mut self, pid: u32) -> Result<(), Message> {
+        self.runner.track(pid).map_err(|e| probe_message(&e))
+    }
+
+    /// How many source files the filter left out so far.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether no line is measured.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runner.is_empty()
+    }
+
+    /// Says that something is not measured.
+    pub(super) fn lose(&mut self, kind: LossKind, detail: String) {
+        self.runner.collector().losses_mut().add_detail(kind, detail);
+    }
+
+    /// Turns counters into files and prints the summary.
+    pub(super) fn finish(self, program: String, output: &OutputDir<'_>, formats: &[Format]) -> Result<(), Message> {
+        let Self { setup, console, mut runner, left_out } = self;
+        let begun = Instant::now();
+        let collected = runner.collect_coverage_results();
+        let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out);
+        let directory = setup.directory.display().to_string();
+        let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
+        console.detail(&format!("read the counters in {:.1?}", begun.elapsed()));
+        let begun = Instant::now();
+        let written = output.write(&snapshot, formats).map_err(|e| output_message(&e));
+        console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));
+        if console.verbosity() > Verbosity::Quiet {
+            summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
+        }
+        drop(kernel);
+        collected.map_err(|e| probe_message(&e))?;
+        written.map(drop)
+    }
+}
+
+/// The formats to write: those that were asked for; else those of the default that have a writer.
+pub(super) fn formats(settings: &Settings) -> Vec<Format> {
+    settings.output_format.0.iter().copied().filter(|format| WRITABLE.contains(format)).collect()
+}
+
+/// Whether an object that was not measured for this reason is a loss: not that it has no debug info,
+/// like most libraries of a distribution, or is no object at all.
+fn is_loss(error: &ObjectError) -> bool {
+    !matches!(error, ObjectError::NoDebugInfo { .. } | ObjectError::DebugFileMissing { .. } | ObjectError::NotElf)
+}
+
+/// The message for an object that is not measured: an error, or its sources are not wanted.
+pub(super) fn skipped_message(setup: &Setup, skipped: &Skipped, left_out: usize) -> Message {
+    match &skipped.error {
+        Some(error) => object_error::message(&skipped.path, error),
+        None => setup.nothing_to_measure(&skipped.path, left_out),
+    }
+}
+
+fn tell(console: Console, object: &Prepared) {
+    let plan = &object.plan;
+    let emulated = plan.sites.iter().filter(|site| site.instruction == Instruction::Emulated).count();
+    let [read, planned] = object.took;
+    let range = match (plan.sites.first(), plan.sites.last()) {
+        (Some(first), Some(last)) => format!(" from {} to {}", first.addr, last.addr),
+        _ => String::new(),
+    };
+    console.detail(&format!(
+        "{}: {} lines, {} not measurable, {} probes ({emulated} emulated, {} single-stepped){range}, debug info {}, \
+         read in {read:.1?}, planned in {planned:.1?}",
+        object.path.display(),
+        plan.lines.len(),
+        plan.unmeasurable.len(),
+        plan.sites.len(),
+        plan.sites.len() - emulated,
+        debug_info(&object.debug),
+    ));
+    for note in &object.notes {
+        console.warning(&Message::new(Slug::DamagedDebugInfo, format!("{}: {note}", object.path.display())));
+    }
+}
+
+fn debug_info(origin: &DebugOrigin) -> String {
+    origin.path().map_or_else(|| "in the object".to_owned(), |path| format!("in {}", path.display()))
+}
+
+/// The message for a kernel that does not do what is asked.
+pub(super) fn probe_message(error: &ProbeError) -> Message {
+    let slug = match error {
+        ProbeError::NotPermitted { .. } => Slug::NoPrivilege,
+        ProbeError::TooOld { .. } => Slug::KernelTooOld,
+        ProbeError::NoMemory { .. }
+        | ProbeError::TooManyObjects { .. }
+        | ProbeError::TooManyCounters { .. }
+        | ProbeError::TooManyProcesses { .. } => Slug::ProbesRefused,
+        ProbeError::NotArmed | ProbeError::Kernel { .. } => Slug::Failed,
+    };
+    Message::new(slug, chain(error))
+}

@@ -1,0 +1,85 @@
+//! `cov-agent run -- PROGRAM`: measures a program from its first instruction.
+
+use super::args::RunArgs;
+use super::console::Console;
+use super::exit::Exit;
+use super::measure::{Measurement, formats, skipped_message};
+use super::message::{Message, Slug};
+use super::setup::{Setup, chain};
+use crate::config::Settings;
+use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
+use crate::runner::Candidate;
+use std::io;
+
+/// Runs the program and exits as it did. An error means that it was not run.
+pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
+    // Before any thread starts: all of them must leave signals to the descriptor.
+    let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
+    let setup = Setup::new(settings)?;
+    let user = Some(&settings.user.value).filter(|name| !name.is_empty());
+    let user = user.map(|name| User::named(name.as_ref())).transpose();
+    let user = user.map_err(|e| launch_message(&e))?;
+    let mut words = args.command.iter().cloned();
+    let launch = Launch { program: words.next().unwrap_or_default(), args: words.collect(), user };
+    // Early, since the new process begins as a copy of this one, which is still small.
+    let held = launch.hold(signals).map_err(|e| launch_message(&e))?;
+    let output = setup.output(settings)?;
+
+    let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
+    let path = program.path.clone();
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, vec![program])?;
+    if let Some(program) = skipped.iter().find(|skipped| skipped.path == path) {
+        console.warning(&skipped_message(&setup, program, measurement.left_out()));
+    }
+    measurement.track(held.pid())?;
+    let ending = match block_on(release(held)).map_err(|e| failed("waiting for the program", &e))? {
+        Ok(ending) => ending,
+        // Whoever killed it before it began meant the program.
+        Err(LaunchError::Ended { ending, .. }) => return Ok(Exit::Program(ending.exit_code())),
+        Err(error) => return Err(launch_message(&error)),
+    };
+
+    // From here on the program has run: whatever fails is told, and the exit status is the program's.
+    let name = args.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    if let Err(error) = measurement.finish(name, &output, &formats(settings)) {
+        console.error(&error);
+    }
+    Ok(Exit::Program(ending.exit_code()))
+}
+
+/// The file whose code will run: the program, or the interpreter of a script.
+fn program(executable: &Executable) -> io::Result<Candidate> {
+    match &executable.interpreter {
+        Some(interpreter) => Candidate::open(interpreter),
+        None => Ok(Candidate { path: executable.path.clone(), file: executable.file.try_clone()? }),
+    }
+}
+
+/// Lets the program run and waits for its end.
+async fn release(held: Held) -> Result<Ending, LaunchError> {
+    let mut program = held.release()?;
+    loop {
+        match program.event().await {
+            Ok(ProgramEvent::Executing) => {}
+            Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
+            Ok(ProgramEvent::Ended(ending)) => return Ok(ending),
+            Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),
+        }
+    }
+}
+
+fn failed(doing: &str, error: &io::Error) -> Message {
+    Message::new(Slug::Failed, format!("{doing}: {error}"))
+}
+
+/// The message for a program that was not launched.
+fn launch_message(error: &LaunchError) -> Message {
+    let slug = match error {
+        LaunchError::NotFound { .. } | LaunchError::NoInterpreter { .. } => Slug::ProgramNotFound,
+        LaunchError::NotExecutable { .. } => Slug::ProgramNotExecutable,
+        LaunchError::NoSuchUser { .. } => Slug::NoSuchUser,
+        LaunchError::Identity { .. } => Slug::NoPrivilege,
+        LaunchError::NullByte { .. } | LaunchError::Ended { .. } | LaunchError::System { .. } => Slug::Failed,
+    };
+    Message::new(slug, chain(error))
+}

@@ -1,0 +1,123 @@
+//! One measurement: objects are armed, processes counted, counters turned into line counts.
+//!
+//! Generic over the [`Kernel`], so that tests run it without one.
+
+mod prepare;
+mod record;
+mod rights;
+#[cfg(test)]
+mod tests;
+
+pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
+pub use rights::Invoker;
+
+use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
+use crate::plan::{ProbePlan, SlotId};
+use crate::probe::{ArmedId, Kernel, ProbeError};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Measures processes with one kernel.
+///
+/// [`setup_coverage_hooks`](Self::setup_coverage_hooks) arms, [`track`](Self::track) begins to
+/// count a process, [`collect_coverage_results`](Self::collect_coverage_results) turns counters into
+/// line counts, [`cleanup_coverage`](Self::cleanup_coverage) ends it.
+pub struct CoverageTestRunner<K> {
+    kernel: K,
+    collector: CoverageCollector,
+    armed: Vec<ArmedObject>,
+}
+
+/// An object whose probes are armed.
+struct ArmedObject {
+    id: ArmedId,
+    path: PathBuf,
+    plan: ProbePlan,
+    /// Counters of sites that the kernel refused: they stay 0 whatever runs.
+    dead: BTreeSet<SlotId>,
+}
+
+impl<K: Kernel> CoverageTestRunner<K> {
+    /// A runner that arms with `kernel` and records into `collector`.
+    #[must_use]
+    pub fn new(kernel: K, collector: CoverageCollector) -> Self {
+        Self { kernel, collector, armed: Vec::new() }
+    }
+
+    /// The collector, with its losses.
+    #[must_use]
+    pub fn collector(&self) -> &CoverageCollector {
+        &self.collector
+    }
+
+    /// Arms the probes of `objects`. Nothing is counted before a process is
+    /// [tracked](Self::track). Sites that the kernel refuses become losses.
+    ///
+    /// # Errors
+    /// The kernel arms nothing: no privilege, no memory.
+    pub fn setup_coverage_hooks(&mut self, objects: Vec<Prepared>) -> Result<(), ProbeError> {
+        for Prepared { path, file, plan, .. } in objects {
+            let armed = self.kernel.attach(&file, &plan.sites, plan.slots)?;
+            let mut dead = BTreeSet::new();
+            for refused in &armed.refused {
+                let Some(site) = plan.sites.get(refused.site) else { continue };
+                dead.extend(record::slots_of(site.observe));
+                let detail = format!("{} at {}: {}", path.display(), site.addr, refused.reason);
+                self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
+            }
+            self.armed.push(ArmedObject { id: armed.id, path, plan, dead });
+        }
+        Ok(())
+    }
+
+    /// Counts the process `pid` from now on, and what it forks from now on.
+    ///
+    /// # Errors
+    /// Too many processes are counted.
+    pub fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
+        self.kernel.track(pid)
+    }
+
+    /// Whether no line is measured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.armed.is_empty()
+    }
+
+    /// How many probes there are, refused ones among them.
+    #[must_use]
+    pub fn probes(&self) -> usize {
+        self.armed.iter().map(|object| object.plan.sites.len()).sum()
+    }
+
+    /// Turns the counters, as they are now, into line counts. Probes stay armed and are forgotten:
+    /// what they count from now on is in no result.
+    ///
+    /// # Errors
+    /// A counter cannot be read. What could be is recorded.
+    pub fn collect_coverage_results(&mut self) -> Result<(), ProbeError> {
+        let mut outcome = Ok(());
+        for object in std::mem::take(&mut self.armed) {
+            match self.kernel.counters(object.id) {
+                Ok(counters) => record::record(&self.collector, &object, &counters),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        match self.kernel.losses() {
+            Ok(losses) => {
+                let mut all = self.collector.losses_mut();
+                all.add(LossKind::DroppedEvents, losses.hits);
+                all.add(LossKind::UntrackedProcesses, losses.processes);
+            }
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+        outcome
+    }
+
+    /// Ends the measurement and gives its data. The kernel comes back too: to drop it disarms all
+    /// probes, which takes tens of milliseconds and can be done when the results are written.
+    #[must_use]
+    pub fn cleanup_coverage(self, run: Run) -> (Snapshot, K) {
+        (self.collector.coverage_cleanup(run), self.kernel)
+    }
+}

@@ -1,0 +1,91 @@
+//! Counters of one object → line counts in the collector.
+
+use super::ArmedObject;
+use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
+use crate::object::{FileId, SourceFile};
+use crate::plan::{self, LineFormula, LineResult, Observe, SlotId};
+use std::collections::BTreeSet;
+
+/// What is said of a line whose only probes the kernel refused.
+const REFUSED: &str = "the kernel refused its probe";
+
+/// Records what the counters of `object`, by slot, say of its lines.
+pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counters: &[u64]) {
+    let plan = &object.plan;
+    collector.object(plan.object.to_string(), object.path.display().to_string());
+    let files = Files::new(collector, &plan.files, &plan.object.to_string());
+    let mut inconsistent = 0u64;
+    for (formula, result) in plan.lines.iter().zip(plan::evaluate(plan, counters)) {
+        let Some(file) = files.get(formula.file) else { continue };
+        match line(formula, result, &object.dead) {
+            Some(counter) => file.lock().record(formula.line, counter, ""),
+            None => file.lock().unmeasurable(formula.line, REFUSED),
+        }
+        inconsistent += u64::from(formula.exact && !result.exact && !is_dead(formula, &object.dead));
+    }
+    for (formula, result) in plan.functions.iter().zip(plan::evaluate_functions(plan, counters)) {
+        let dead = formula.count.iter().any(|term| object.dead.contains(&term.slot));
+        if let Some(file) = files.get(formula.file) {
+            let counter = if dead { ExecutionCounter::at_least(0) } else { ExecutionCounter::exact(result.count) };
+            file.lock().function(formula.line, formula.name.as_str(), counter);
+        }
+    }
+    for line in &plan.unmeasurable {
+        if let Some(file) = files.get(line.file) {
+            file.lock().unmeasurable(line.line, line.reason.to_string());
+        }
+    }
+    if inconsistent > 0 {
+        let mut losses = collector.losses_mut();
+        losses.add(LossKind::InconsistentCounts, inconsistent);
+        losses.describe(LossKind::InconsistentCounts, object.path.display().to_string());
+    }
+}
+
+/// The counters that a site adds to.
+pub(super) fn slots_of(observe: Observe) -> impl Iterator<Item = SlotId> {
+    let (first, second) = match observe {
+        Observe::Count { slot } => (slot, None),
+        Observe::Branch { taken, .. } => (taken, Some(SlotId(taken.0.saturating_add(1)))),
+    };
+    std::iter::once(first).chain(second)
+}
+
+/// The files of an object that are recorded.
+struct Files(Vec<Option<FileHandle>>);
+
+impl Files {
+    fn new(collector: &CoverageCollector, files: &[SourceFile], build_id: &str) -> Self {
+        let handle = |file: &SourceFile| {
+            let handle = collector.file(&file.path)?;
+            let mut coverage = handle.lock();
+            coverage.compiled_into(build_id);
+            if let Some(md5) = file.md5 {
+                coverage.digest(format!("md5:{}", md5.iter().map(|b| format!("{b:02x}")).collect::<String>()));
+            }
+            drop(coverage);
+            Some(handle)
+        };
+        Self(files.iter().map(handle).collect())
+    }
+
+    fn get(&self, file: FileId) -> Option<&FileHandle> {
+        self.0.get(file.0 as usize)?.as_ref()
+    }
+}
+
+/// Whether a line depends on a counter that cannot count.
+fn is_dead(formula: &LineFormula, dead: &BTreeSet<SlotId>) -> bool {
+    formula.count.iter().map(|term| &term.slot).chain(&formula.seen).any(|slot| dead.contains(slot))
+}
+
+/// The counter of a line; `None` if none of its probes that was armed tells whether it ran.
+fn line(formula: &LineFormula, result: LineResult, dead: &BTreeSet<SlotId>) -> Option<ExecutionCounter> {
+    if !is_dead(formula, dead) {
+        let LineResult { count, exact, .. } = result;
+        return Some(if exact { ExecutionCounter::exact(count) } else { ExecutionCounter::at_least(count) });
+    }
+    // Flow that was not seen is missing from the sum: a lower bound, unless it is subtracted.
+    let adds = formula.count.iter().all(|term| term.coefficient > 0);
+    result.hit.then(|| ExecutionCounter::at_least(if adds { result.count.max(1) } else { 1 }))
+}
