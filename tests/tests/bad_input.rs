@@ -81,15 +81,16 @@ fn usage() {
             "unexpected argument '--outptu' found; did you mean '--output'?; ",
         ),
         (&["rnu"], "unrecognized subcommand 'rnu'; to run a program: cov-agent run -- PROGRAM; "),
-        (
-            &["run", "--format", "lcvo", "--", "true"],
-            "invalid value 'lcvo' for '--format <NAMES>' [possible values: json, lcov]; did you mean 'lcov'?; ",
-        ),
         (&["--pid", "-1"], "unexpected argument '-1' found; "),
         (&[], "nothing to do; run a program (cov-agent run -- PROGRAM) or attach to a process (cov-agent --pid PID); "),
     ] {
         assert_eq!(agent(dir.path(), args), error(64, &format!("{line}{see}")), "{args:?}");
     }
+    let bad_format = agent(dir.path(), ["run", "--format", "lcvo", "--", "true"]);
+    assert_eq!(bad_format.code, Some(64));
+    let begin = "cov-agent: error: invalid value 'lcvo' for '--format <NAMES>' [possible values: ";
+    assert!(bad_format.stderr.starts_with(begin), "{bad_format:?}");
+    assert!(bad_format.stderr.ends_with(&format!("; did you mean 'lcov'?; {see}\n")), "{bad_format:?}");
     let bad_glob = agent(dir.path(), ["run", "--include", "src/[a", "--", "true"]);
     let reason = "bad pattern \"src/[a\": unclosed character class; missing ']' (`*` matches inside a directory, `**` \
                   across directories, `?` one letter) (usage)";

@@ -3,7 +3,7 @@
 use super::args::AttachArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::measure::{Measurement, formats, skipped_message};
+use super::measure::{Measurement, formats, is_system_library, skipped_message};
 use super::message::{Message, Slug};
 use super::setup::{Setup, chain};
 use crate::config::Settings;
@@ -32,6 +32,9 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
             let place = object.file.metadata().ok().map(|m| (m.dev(), m.ino()));
             if place == program {
                 programs.insert(object.path.clone());
+            } else if is_system_library(&object.path) {
+                console.detail(&format!("not measured: {}: a library of the system", object.path.display()));
+                continue;
             }
             candidates.push(Candidate { path: object.path, file: object.file });
         }

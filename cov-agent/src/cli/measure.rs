@@ -117,6 +117,12 @@ pub(super) fn formats(settings: &Settings) -> Vec<Format> {
     settings.output_format.0.iter().copied().filter(|format| WRITABLE.contains(format)).collect()
 }
 
+/// Whether a library belongs to the system. Such a one is never armed: every process of the machine
+/// has it mapped and would pay for the probes, which can bring the machine to a halt.
+pub(super) fn is_system_library(path: &Path) -> bool {
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].iter().any(|directory| path.starts_with(directory))
+}
+
 /// Whether an object that was not measured for this reason is a loss: not that it has no debug info,
 /// like most libraries of a distribution, or is no object at all.
 fn is_loss(error: &ObjectError) -> bool {

@@ -4,6 +4,7 @@
 //! memory is made ready before.
 #![expect(unsafe_code, reason = "system calls after fork(2), where nothing else is allowed")]
 
+use super::executable::Executable;
 use super::inherited::Inherited;
 use super::{Identity, LaunchError};
 use libc::c_char;
@@ -19,8 +20,8 @@ pub(super) struct Execution {
     path: CString,
     /// The program's name as it was given, and its arguments.
     argv: Strings,
-    /// The same for a file that the kernel does not know how to execute: a shell runs it.
-    shell_argv: Strings,
+    /// The same for a script that the kernel does not know how to execute: a shell runs it.
+    shell_argv: Option<Strings>,
     envp: Strings,
     identity: Option<Identity>,
 }
@@ -63,9 +64,9 @@ pub(super) fn read_report(report: [u8; REPORT]) -> (Step, Errno) {
 }
 
 impl Execution {
-    /// `program` is what the person typed, `path` the file it names.
+    /// `program` is what the person typed, `file` what it names.
     pub(super) fn new(
-        path: &OsStr,
+        file: &Executable,
         program: &OsStr,
         args: &[OsString],
         variables: &[(&str, OsString)],
@@ -73,10 +74,11 @@ impl Execution {
     ) -> Result<Self, LaunchError> {
         let text =
             |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| LaunchError::NullByte { text: text.to_owned() });
-        let path = text(path)?;
+        let path = text(file.path.as_os_str())?;
         let args = args.iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
         let argv = Strings::new([text(program)?].into_iter().chain(args.iter().cloned()).collect());
-        let shell_argv = Strings::new([SHELL.to_owned(), path.clone()].into_iter().chain(args).collect());
+        let shell_argv =
+            file.text.then(|| Strings::new([SHELL.to_owned(), path.clone()].into_iter().chain(args).collect()));
         let mut environment = environment();
         for (name, value) in variables {
             let prefix = format!("{name}=");
@@ -129,8 +131,8 @@ impl Execution {
         unsafe {
             libc::execve(self.path.as_ptr(), self.argv.pointers.as_ptr(), envp);
             // No format that the kernel knows: a shell's script without a first line.
-            if Errno::last() == Errno::ENOEXEC {
-                libc::execve(SHELL.as_ptr(), self.shell_argv.pointers.as_ptr(), envp);
+            if let (Errno::ENOEXEC, Some(argv)) = (Errno::last(), &self.shell_argv) {
+                libc::execve(SHELL.as_ptr(), argv.pointers.as_ptr(), envp);
             }
         }
     }

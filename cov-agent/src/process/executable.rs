@@ -25,6 +25,8 @@ pub struct Executable {
     pub file: File,
     /// What its first line names after `#!`, where it is a script.
     pub interpreter: Option<PathBuf>,
+    /// Whether its first line is text: a shell may run it where the kernel does not know it.
+    pub(super) text: bool,
 }
 
 impl Executable {
@@ -41,8 +43,8 @@ impl Executable {
         };
         // With the agent's own rights: a program may be executable and not readable.
         let file = File::open(&path).map_err(|source| not_executable(program, source))?;
-        let interpreter = interpreter(&file).map_err(|source| not_executable(program, source))?;
-        Ok(Self { path, file, interpreter })
+        let line = first_line(&file).map_err(|source| not_executable(program, source))?;
+        Ok(Self { path, file, interpreter: interpreter(&line), text: !line.contains(&0) })
     }
 }
 
@@ -81,16 +83,20 @@ fn executable(path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// What a script's first line names.
-fn interpreter(file: &File) -> io::Result<Option<PathBuf>> {
+/// The first line, as far as the kernel reads it.
+fn first_line(mut file: &File) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    let mut file = file;
     file.take(FIRST_LINE).read_to_end(&mut start)?;
     io::Seek::rewind(&mut file)?;
-    let Some(line) = start.strip_prefix(b"#!") else { return Ok(None) };
-    let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let word = line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty());
-    Ok(word.map(|word| OsString::from_vec(word.to_vec()).into()))
+    start.truncate(start.iter().position(|&byte| byte == b'\n').unwrap_or(start.len()));
+    Ok(start)
+}
+
+/// What a script's first line names.
+fn interpreter(line: &[u8]) -> Option<PathBuf> {
+    let mut words = line.strip_prefix(b"#!")?.split(|byte| b" \t".contains(byte));
+    let word = words.find(|word| !word.is_empty())?;
+    Some(OsString::from_vec(word.to_vec()).into())
 }
 
 #[cfg(test)]
@@ -133,7 +139,7 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, text.as_bytes()).unwrap();
             io::Seek::rewind(&mut file).unwrap();
-            interpreter(&file).unwrap()
+            interpreter(&first_line(&file).unwrap())
         };
         assert_eq!(read("#! /usr/bin/env python3\n"), Some("/usr/bin/env".into()));
         assert_eq!(read("#!/bin/sh"), Some("/bin/sh".into()));

@@ -52,6 +52,8 @@ pub(super) struct Inherited {
     closed: u8,
     /// Limits on open files, which the agent may raise for itself.
     files: libc::rlimit,
+    /// The signal for the death of the parent (`PR_SET_PDEATHSIG`), which fork(2) forgets.
+    parent_death: libc::c_int,
 }
 
 // SAFETY: integers and a structure of integers.
@@ -85,16 +87,18 @@ impl Inherited {
         }
         // SAFETY: all zeros is a value of each; the calls fill them in.
         let (mut mask, mut files) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let mut parent_death = 0;
         // SAFETY: both are valid for writing.
         unsafe {
             libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &raw mut mask);
             libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files);
+            libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut parent_death);
         }
         let closed = (0..3u8).filter(|fd| {
             // SAFETY: takes integers.
             unsafe { libc::fcntl((*fd).into(), libc::F_GETFD) == -1 }
         });
-        Self { ignored, mask, closed: closed.fold(0, |bits, fd| bits | 1 << fd), files }
+        Self { ignored, mask, closed: closed.fold(0, |bits, fd| bits | 1 << fd), files, parent_death }
     }
 
     /// Makes the calling process as it was. Async-signal-safe: for a child after fork(2).
@@ -110,8 +114,9 @@ impl Inherited {
                 libc::close(fd);
             }
         }
-        // SAFETY: both are valid.
+        // SAFETY: structures are valid, the rest are integers.
         unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, self.parent_death);
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const self.files);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut());
         }

@@ -39,8 +39,7 @@ impl Launch {
         let executable = Executable::find(&self.program, identity.as_ref().unwrap_or(&own))?;
         let variables = self.user.as_ref().map(User::variables);
         let variables = variables.as_ref().map_or(&[][..], |variables| variables);
-        let path = executable.path.as_os_str();
-        let execution = Execution::new(path, &self.program, &self.args, variables, identity)?;
+        let execution = Execution::new(&executable, &self.program, &self.args, variables, identity)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(LaunchError::system("making a pipe"));
         let ((go_in_child, go), (report, report_in_child)) = (pipe()?, pipe()?);
         let inherited = inherited::get();
