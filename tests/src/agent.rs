@@ -28,6 +28,15 @@ pub fn agent_path() -> &'static Path {
     })
 }
 
+/// The options that choose what is measured: sources of this repository, and of registry packages.
+/// Never all there are: where the C library has debug info, that would arm probes in every process of
+/// the machine.
+#[must_use]
+pub fn sources() -> [String; 4] {
+    let here = format!("{}/**", workspace().display());
+    ["--include".to_owned(), here, "--include".to_owned(), "**/registry/src/**".to_owned()]
+}
+
 /// One call of the agent, its output going to a directory of its own.
 #[derive(Debug)]
 pub struct Agent {
@@ -59,28 +68,29 @@ pub struct Outcome {
 }
 
 impl Agent {
-    /// `cov-agent run -- PROGRAM`, for every source file.
+    /// `cov-agent run -- PROGRAM`, for the sources that tests compile.
     #[must_use]
     pub fn run(program: &Path) -> Self {
-        Self::run_with(&["--include", "**"], program)
+        Self::run_with::<&str>(&[], program)
     }
 
-    /// `cov-agent run OPTIONS -- PROGRAM`.
+    /// The same with further options before `--`.
     #[must_use]
     pub fn run_with<S: AsRef<OsStr>>(options: &[S], program: &Path) -> Self {
         let mut agent = Self::new();
-        agent.command.arg("run").arg("--output").arg(agent.output.path()).args(options).arg("--").arg(program);
+        agent.command.arg("run").args(sources()).arg("--output").arg(agent.output.path());
+        agent.command.args(options).arg("--").arg(program);
         agent
     }
 
-    /// `cov-agent --pid PID…`, for every source file.
+    /// `cov-agent --pid PID…`, for the sources that tests compile.
     #[must_use]
     pub fn attach(pids: &[u32]) -> Self {
         let mut agent = Self::new();
         for pid in pids {
             agent.command.arg("--pid").arg(pid.to_string());
         }
-        agent.command.args(["--include", "**", "--output"]).arg(agent.output.path());
+        agent.command.args(sources()).arg("--output").arg(agent.output.path());
         agent
     }
 

@@ -14,7 +14,7 @@ mod projects;
 mod report;
 mod sources;
 
-pub use agent::{Agent, Attached, Outcome, agent_path};
+pub use agent::{Agent, Attached, Outcome, agent_path, sources};
 pub use build::{Build, fixture, scratch, workspace};
 pub use callgrind::callgrind_lines;
 pub use compare::{Agreement, keep_report};

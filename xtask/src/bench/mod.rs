@@ -37,7 +37,13 @@ pub(crate) fn run_bench(smoke: bool, as_json: bool) -> Result<()> {
 
 fn agent_run(agent: &Path, dir: &Path, program: &Path) -> Command {
     let mut command = Command::new(agent);
-    command.args(["run", "--quiet", "--include", "**", "--output"]).arg(dir.join("coverage")).arg("--").arg(program);
+    command
+        .args(["run", "--quiet"])
+        .args(cov_tests::sources())
+        .arg("--output")
+        .arg(dir.join("coverage"))
+        .arg("--")
+        .arg(program);
     command
 }
 
@@ -86,7 +92,7 @@ fn compile(project: &Project, dir: &Path, suffix: &str, flags: &[&str]) -> PathB
 
 /// How many probes the agent arms in `program`.
 fn probes(agent: &Path, program: &Path) -> Result<usize> {
-    let output = Command::new(agent).args(["lines", "--json", "--include", "**"]).arg(program).output()?;
+    let output = Command::new(agent).args(["lines", "--json"]).args(cov_tests::sources()).arg(program).output()?;
     let lines: Value = serde_json::from_slice(&output.stdout).context("cov-agent lines --json")?;
     let probes = lines["probes"].as_array().context("cov-agent lines --json has no probes")?;
     Ok(probes.len())
