@@ -39,6 +39,8 @@ pub(super) struct Edge {
     /// A block, or [`OUTSIDE`].
     pub(super) to: u32,
     pub(super) kind: EdgeKind,
+    /// The instruction that control leaves by; 0 for [`EdgeKind::Entry`].
+    pub(super) by: u32,
 }
 
 /// A basic block.
@@ -92,15 +94,15 @@ impl Cfg {
                 from: block_of(&blocks, at).unwrap_or(OUTSIDE),
                 to,
                 kind: EdgeKind::Unwind,
+                by: u32::try_from(at).unwrap_or_default(),
             }));
         }
         edges.extend(code.entries.iter().map(|&addr| Edge {
             from: OUTSIDE,
             to: block_at(addr),
-            kind: EdgeKind::Entry,
-        }));
+            kind: EdgeKind::Entry, by: 0 }));
         edges.retain(|e| e.to != OUTSIDE);
-        edges.sort_unstable_by_key(|e| (e.to, e.from, e.kind));
+        edges.sort_unstable_by_key(|e| (e.to, e.from, e.kind, e.by));
         edges.dedup();
         let mut reached = vec![false; blocks.len()];
         for edge in &edges {
@@ -110,8 +112,8 @@ impl Cfg {
         }
         // What is known to be code but what nothing leads to: nobody knows from where.
         let orphans = (0..).zip(&reached).filter(|&(_, &reached)| !reached);
-        edges.extend(orphans.map(|(to, _)| Edge { from: OUTSIDE, to, kind: EdgeKind::Entry }));
-        edges.sort_unstable_by_key(|e| (e.to, e.from, e.kind));
+        edges.extend(orphans.map(|(to, _)| Edge { from: OUTSIDE, to, kind: EdgeKind::Entry, by: 0 }));
+        edges.sort_unstable_by_key(|e| (e.to, e.from, e.kind, e.by));
         let into = ranges(&edges, blocks.len(), |e| e.to);
         let mut out: Vec<(u32, u32)> = edges.iter().filter(|e| e.from != OUTSIDE).map(|e| (e.from, e.to)).collect();
         out.sort_unstable();
@@ -142,6 +144,12 @@ impl Cfg {
     /// The first instruction that begins at `addr` or later.
     pub(super) fn first_from(&self, addr: u64) -> u32 {
         u32::try_from(self.insns.partition_point(|i| i.addr < addr)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a block only jumps on.
+    pub(super) fn is_bridge(&self, block: u32) -> bool {
+        let alone = self.blocks.get(block as usize).is_some_and(|b| b.insns.len() == 1);
+        alone && self.last(block).is_some_and(|i| matches!(i.flow, Flow::Jump { .. }))
     }
 
     /// The piece that holds an instruction.
@@ -254,9 +262,10 @@ fn block_of(blocks: &[Block], insn: usize) -> Option<u32> {
 
 /// The edges that leave a block at its end, those that leave the region left out.
 fn edges_from(code: &Code, blocks: &[Block], from: u32, block: &Block, edges: &mut Vec<Edge>) {
-    let Some(last) = block.insns.end.checked_sub(1).and_then(|n| code.insns.get(n as usize)) else { return };
+    let by = block.insns.end.saturating_sub(1);
+    let Some(last) = code.insns.get(by as usize) else { return };
     let block_at = |addr: u64| code.at(addr).and_then(|at| block_of(blocks, at)).unwrap_or(OUTSIDE);
-    let mut push = |to, kind| edges.push(Edge { from, to, kind });
+    let mut push = |to, kind| edges.push(Edge { from, to, kind, by });
     match last.flow {
         Flow::Next => push(block_at(last.end()), EdgeKind::Only),
         Flow::Call { .. } => push(block_at(last.end()), EdgeKind::Return),

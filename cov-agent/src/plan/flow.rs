@@ -135,9 +135,10 @@ impl<'a> Flow<'a> {
         }
         let piece = self.piece(first);
         let seen: Vec<Var> = piece.iter().flat_map(Sum::positive).collect();
-        let undecidable = || counted.iter().chain(&left_out).all(|e| e.kind == EdgeKind::Unwind);
-        if left_out.is_empty() || undecidable() {
-            *exact &= left_out.is_empty() && piece.is_some();
+        // Nothing tells which of several calls has thrown: a landing pad counts as a whole.
+        let pad = || left_out.iter().all(|e| e.kind == EdgeKind::Unwind);
+        if left_out.is_empty() || pad() {
+            *exact &= piece.is_some();
             return (piece.unwrap_or_default(), seen);
         }
         let begin = self.cfg.blocks.get(block as usize).map_or(first, |b| b.pieces.start);

@@ -11,6 +11,7 @@ use super::rows::{Innermost, Span};
 use super::types::Reason;
 use crate::object::{CopyKind, FileId, FunctionCopy, Object};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The sums of a line within a region.
 #[derive(Debug)]
@@ -45,6 +46,23 @@ pub(super) struct Asked<'a> {
 
 /// A block of a group, and the first of its pieces that holds code of the line.
 type Member = (u32, u32);
+
+/// The code of a line within one copy of a function.
+#[derive(Default)]
+struct Group {
+    members: Vec<Member>,
+    /// Its instructions.
+    insns: Vec<Range<u32>>,
+}
+
+impl Group {
+    /// Sorts the members, each block once.
+    fn tidy(&mut self) {
+        self.members.sort_unstable();
+        self.members.dedup_by_key(|m| m.0);
+    }
+}
+
 /// A copy of a function, and a line in it.
 type Key = (Option<u32>, FileId, u32);
 
@@ -77,9 +95,9 @@ impl Asked<'_> {
                 entrances.insert((Some(n), file, line), entrance);
             }
         }
-        for (key, members) in groups {
+        for (key, group) in groups {
             let entrance = entrances.remove(&key).unwrap_or_else(|| Entrance { exact: true, ..Entrance::default() });
-            let sum = self.group(key, members, entrance);
+            let sum = self.group(key, group, entrance);
             if sum.seen.is_empty() {
                 sums.unusable.push((key.1, key.2, Reason::UnsafeInstruction));
             } else {
@@ -90,8 +108,8 @@ impl Asked<'_> {
     }
 
     /// Sorts the code of lines into groups.
-    fn groups(&self, spans: &[Span], sums: &mut Sums) -> BTreeMap<Key, Vec<Member>> {
-        let mut groups: BTreeMap<Key, Vec<Member>> = BTreeMap::new();
+    fn groups(&self, spans: &[Span], sums: &mut Sums) -> BTreeMap<Key, Group> {
+        let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         let mut empty = Vec::new();
         for span in spans {
             let Some(first) = self.cfg.insn_at(span.start) else {
@@ -126,21 +144,23 @@ impl Asked<'_> {
         }
     }
 
-    /// The blocks from instruction `first` to address `end`.
-    fn members(&self, first: u32, end: u64, group: &mut Vec<Member>) {
+    /// Adds the blocks from instruction `first` to address `end`.
+    fn members(&self, first: u32, end: u64, group: &mut Group) {
         let Some(mut piece) = self.cfg.piece_of(first) else { return };
         let end = if self.resolved { self.cfg.first_from(end).max(first + 1) } else { first + 1 };
+        group.insns.push(first..end);
         while let Some(p) = self.cfg.pieces.get(piece as usize)
             && p.insns.start < end
         {
-            group.push((p.block, piece));
+            group.members.push((p.block, piece));
             piece = self.cfg.blocks.get(p.block as usize).map_or(piece + 1, |b| b.pieces.end);
         }
     }
 
-    fn group(&self, key: Key, mut members: Vec<Member>, entrance: Entrance) -> LineSum {
-        members.sort_unstable();
-        members.dedup_by_key(|m| m.0);
+    fn group(&self, key: Key, mut group: Group, entrance: Entrance) -> LineSum {
+        group.tidy();
+        self.drop_bridges(&mut group);
+        let Group { members, insns } = group;
         let Entrance { mut count, mut seen, edges, mut exact } = entrance;
         if !self.resolved {
             // Nothing is known of edges: the first row speaks for the line.
@@ -152,7 +172,13 @@ impl Asked<'_> {
             return LineSum { file: key.1, line: key.2, count, seen, exact: false };
         }
         let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
-        let outside = |e: &Edge| blocks.binary_search(&e.from).is_err() && !edges.contains(e);
+        let outside = |e: &Edge| {
+            let on_line = match e.kind {
+                EdgeKind::Unwind => insns.iter().any(|i| i.contains(&e.by)),
+                _ => blocks.binary_search(&e.from).is_ok(),
+            };
+            !on_line && !edges.contains(e)
+        };
         let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
         for &(block, first) in &members {
             let counted = |e: &Edge| outside(e) || back.binary_search(&(e.from, e.to)).is_ok();
@@ -163,6 +189,19 @@ impl Asked<'_> {
         seen.sort_unstable();
         seen.dedup();
         LineSum { file: key.1, line: key.2, count, seen, exact }
+    }
+
+    /// Leaves out blocks that only jump on, unless the line has nothing else or they lead from one of its
+    /// blocks to another: clang gives the way out of a loop to the last line inside.
+    fn drop_bridges(&self, group: &mut Group) {
+        let (bridges, rest): (Vec<Member>, Vec<Member>) = group.members.iter().partition(|m| self.cfg.is_bridge(m.0));
+        if bridges.is_empty() || rest.is_empty() {
+            return;
+        }
+        let on_line = |block: u32| rest.binary_search_by_key(&block, |m| m.0).is_ok();
+        let within = bridges.iter().copied().filter(|m| self.cfg.into(m.0).iter().all(|e| on_line(e.from)));
+        group.members = within.chain(rest.iter().copied()).collect();
+        group.members.sort_unstable();
     }
 
     /// Whether identical code was folded, and another copy stands for this one.
@@ -208,15 +247,15 @@ impl Asked<'_> {
     }
 
     fn inlined(&self, copy: &FunctionCopy, budget: &mut usize) -> Entrance {
-        let mut members: Vec<Member> = Vec::new();
+        let mut group = Group::default();
         for range in &copy.ranges {
             let first = self.cfg.first_from(range.start.0);
             if self.cfg.insns.get(first as usize).is_some_and(|i| i.addr < range.end.0) {
-                self.members(first, range.end.0, &mut members);
+                self.members(first, range.end.0, &mut group);
             }
         }
-        members.sort_unstable();
-        members.dedup_by_key(|m| m.0);
+        group.tidy();
+        let members = group.members;
         match budget.checked_sub(members.len()) {
             Some(left) => *budget = left,
             None => return Entrance::default(),
