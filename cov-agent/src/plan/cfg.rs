@@ -146,12 +146,6 @@ impl Cfg {
         u32::try_from(self.insns.partition_point(|i| i.addr < addr)).unwrap_or(u32::MAX)
     }
 
-    /// Whether a block only jumps on.
-    pub(super) fn is_bridge(&self, block: u32) -> bool {
-        let alone = self.blocks.get(block as usize).is_some_and(|b| b.insns.len() == 1);
-        alone && self.last(block).is_some_and(|i| matches!(i.flow, Flow::Jump { .. }))
-    }
-
     /// The piece that holds an instruction.
     pub(super) fn piece_of(&self, insn: u32) -> Option<u32> {
         let at = self.pieces.partition_point(|p| p.insns.start <= insn).checked_sub(1)?;

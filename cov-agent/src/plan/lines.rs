@@ -9,9 +9,13 @@ use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
 use super::rows::{Innermost, Span};
 use super::types::Reason;
-use crate::object::{CopyKind, FileId, FunctionCopy, Object};
+use super::x86_64::{Callee, Flow as Control};
+use crate::object::{CopyKind, FileId, FunctionCopy, LinkAddr, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+/// Goes on unwinding after a landing pad has cleaned up.
+const RESUME: &str = "_Unwind_Resume";
 
 /// The sums of a line within a region.
 #[derive(Debug)]
@@ -51,15 +55,35 @@ type Member = (u32, u32);
 #[derive(Default)]
 struct Group {
     members: Vec<Member>,
-    /// Its instructions.
+    /// Its instructions; sorted and not touching once tidy.
     insns: Vec<Range<u32>>,
 }
 
 impl Group {
-    /// Sorts the members, each block once.
+    /// Sorts the members, each block once, and the instructions.
     fn tidy(&mut self) {
         self.members.sort_unstable();
         self.members.dedup_by_key(|m| m.0);
+        self.insns.sort_unstable_by_key(|i| (i.start, i.end));
+        self.insns.dedup_by(|next, kept| {
+            let joined = next.start <= kept.end;
+            if joined {
+                kept.end = kept.end.max(next.end);
+            }
+            joined
+        });
+    }
+
+    /// The instructions of the group from `range.start` to `range.end`: the first, and the one after the last.
+    fn hull(&self, range: &Range<u32>) -> Option<Range<u32>> {
+        let first = self.insns.get(self.insns.partition_point(|i| i.end <= range.start))?;
+        let last = self.insns.get(self.insns.partition_point(|i| i.start < range.end).checked_sub(1)?)?;
+        let hull = first.start.max(range.start)..last.end.min(range.end);
+        (!hull.is_empty()).then_some(hull)
+    }
+
+    fn holds(&self, insn: u32) -> bool {
+        self.hull(&(insn..insn + 1)).is_some()
     }
 }
 
@@ -159,8 +183,8 @@ impl Asked<'_> {
 
     fn group(&self, key: Key, mut group: Group, entrance: Entrance) -> LineSum {
         group.tidy();
-        self.drop_bridges(&mut group);
-        let Group { members, insns } = group;
+        self.drop_incidental(&mut group);
+        let members = &group.members;
         let Entrance { mut count, mut seen, edges, mut exact } = entrance;
         if !self.resolved {
             // Nothing is known of edges: the first row speaks for the line.
@@ -174,13 +198,13 @@ impl Asked<'_> {
         let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
         let outside = |e: &Edge| {
             let on_line = match e.kind {
-                EdgeKind::Unwind => insns.iter().any(|i| i.contains(&e.by)),
+                EdgeKind::Unwind => group.holds(e.by),
                 _ => blocks.binary_search(&e.from).is_ok(),
             };
             !on_line && !edges.contains(e)
         };
         let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
-        for &(block, first) in &members {
+        for &(block, first) in members {
             let counted = |e: &Edge| outside(e) || back.binary_search(&(e.from, e.to)).is_ok();
             let (sum, by) = self.flow.entries(block, first, counted, &mut exact);
             count.add(&sum, 1);
@@ -191,17 +215,56 @@ impl Asked<'_> {
         LineSum { file: key.1, line: key.2, count, seen, exact }
     }
 
-    /// Leaves out blocks that only jump on, unless the line has nothing else or they lead from one of its
-    /// blocks to another: clang gives the way out of a loop to the last line inside.
-    fn drop_bridges(&self, group: &mut Group) {
-        let (bridges, rest): (Vec<Member>, Vec<Member>) = group.members.iter().partition(|m| self.cfg.is_bridge(m.0));
-        if bridges.is_empty() || rest.is_empty() {
+    /// Leaves out blocks in which the compiler has only given its own doings to the line, unless the line has
+    /// nothing else or they lead from one of its blocks to another.
+    fn drop_incidental(&self, group: &mut Group) {
+        if group.members.len() < 2 {
+            return;
+        }
+        let (incidental, rest): (Vec<Member>, Vec<Member>) =
+            group.members.iter().partition(|m| self.is_incidental(m.0, group));
+        if incidental.is_empty() || rest.is_empty() {
             return;
         }
         let on_line = |block: u32| rest.binary_search_by_key(&block, |m| m.0).is_ok();
-        let within = bridges.iter().copied().filter(|m| self.cfg.into(m.0).iter().all(|e| on_line(e.from)));
+        let within = incidental.iter().copied().filter(|m| self.cfg.into(m.0).iter().all(|e| on_line(e.from)));
         group.members = within.chain(rest.iter().copied()).collect();
         group.members.sort_unstable();
+    }
+
+    /// Whether a block holds nothing of the group but
+    /// - the jump at its end: clang gives the way out of a loop to the last line inside, and the last jump of a
+    ///   condition to the line where the condition begins;
+    /// - the head of a landing pad, which saves what was thrown;
+    /// - the call that resumes unwinding.
+    fn is_incidental(&self, block: u32, group: &Group) -> bool {
+        let Some(range) = self.cfg.blocks.get(block as usize).map(|b| b.insns.clone()) else { return false };
+        let Some(Range { start: first, end }) = group.hull(&range) else { return false };
+        let flow = |n: u32| self.cfg.insns.get(n as usize).map(|i| i.flow);
+        let is_call = |n: u32| matches!(flow(n), Some(Control::Call { .. }));
+        if end == range.end {
+            let jump = first + 1 == end && matches!(flow(first), Some(Control::Jump { .. } | Control::Branch { .. }));
+            let resume = self.resumes(end - 1) && !(first..end - 1).any(is_call);
+            return jump || resume;
+        }
+        let pad = self.cfg.into(block).iter().all(|e| e.kind == EdgeKind::Unwind);
+        pad && !(range.start..end).any(is_call)
+    }
+
+    /// Whether an instruction calls the function that goes on unwinding.
+    fn resumes(&self, insn: u32) -> bool {
+        let name_in = |names: &[(LinkAddr, String)], addr: u64| {
+            let at = names.binary_search_by_key(&LinkAddr(addr), |(at, _)| *at).ok();
+            at.and_then(|at| names.get(at)).is_some_and(|(_, name)| name == RESUME)
+        };
+        let image = &self.object.image;
+        match self.cfg.insns.get(insn as usize).map(|i| i.flow) {
+            Some(Control::Call { callee: Callee::Direct(to) }) => {
+                name_in(&image.plt, to) || image.symbol_at(LinkAddr(to)) == Some(RESUME)
+            }
+            Some(Control::Call { callee: Callee::Slot(at) }) => name_in(&image.got, at),
+            _ => false,
+        }
     }
 
     /// Whether identical code was folded, and another copy stands for this one.

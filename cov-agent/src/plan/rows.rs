@@ -15,8 +15,8 @@ pub(super) struct Span {
 }
 
 /// The statement rows of the files that `wanted` tells, and the other rows of lines that have none; by
-/// rising address. Rows of the same line that follow are part of the span. Line 0 ends a span: within
-/// a block it makes no difference, and a block of it belongs to no line.
+/// rising address. Rows of the same line that follow are part of the span, and so is code of line 0 between
+/// them; other code of line 0 belongs to no line.
 pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<Span> {
     let rows = || table.rows.iter().filter(|r| r.line != 0 && wanted(r.file));
     let statements: HashSet<(FileId, u32)> = rows().filter(|r| r.is_stmt).map(|r| (r.file, r.line)).collect();
@@ -25,17 +25,24 @@ pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<S
     let mut spans = Vec::new();
     for sequence in &table.sequences {
         let mut open: Option<Span> = None;
+        // Where code of line 0 began after the open span.
+        let mut nobodys: Option<u64> = None;
         for row in table.rows_of(sequence) {
+            if row.line == 0 {
+                nobodys = nobodys.or(Some(row.addr.0));
+                continue;
+            }
             let same = open.is_some_and(|s| (s.file, s.line) == (row.file, row.line));
+            let gap = nobodys.take().filter(|_| !same);
             if same && !used(row) {
                 continue;
             }
-            spans.extend(open.take().map(|s| Span { end: row.addr.0, ..s }));
+            spans.extend(open.take().map(|s| Span { end: gap.unwrap_or(row.addr.0), ..s }));
             if used(row) {
                 open = Some(Span { start: row.addr.0, end: 0, file: row.file, line: row.line });
             }
         }
-        spans.extend(open.map(|s| Span { end: sequence.end.0, ..s }));
+        spans.extend(open.map(|s| Span { end: nobodys.unwrap_or(sequence.end.0), ..s }));
     }
     spans.sort_unstable();
     spans.dedup();
@@ -92,8 +99,10 @@ mod tests {
             row(16, 9, false), // a line without statement
             row(20, 5, false), // a line with one: not used
             row(24, 7, true),
+            row(26, 0, false), // between code of one line
+            row(28, 7, false),
         ];
-        let sequence = Sequence { start: LinkAddr(0), end: LinkAddr(30), first_row: 0, row_count: 8 };
+        let sequence = Sequence { start: LinkAddr(0), end: LinkAddr(30), first_row: 0, row_count: 10 };
         let table = LineTable { files: Vec::new(), rows, sequences: vec![sequence] };
         let found: Vec<_> = spans(&table, |_| true).iter().map(|s| (s.start, s.end, s.line)).collect();
         assert_eq!(found, [(0, 8, 5), (8, 8, 6), (8, 12, 7), (16, 20, 9), (24, 30, 7)]);
