@@ -100,7 +100,9 @@ impl Cfg {
         edges.extend(code.entries.iter().map(|&addr| Edge {
             from: OUTSIDE,
             to: block_at(addr),
-            kind: EdgeKind::Entry, by: 0 }));
+            kind: EdgeKind::Entry,
+            by: 0,
+        }));
         edges.retain(|e| e.to != OUTSIDE);
         edges.sort_unstable_by_key(|e| (e.to, e.from, e.kind, e.by));
         edges.dedup();

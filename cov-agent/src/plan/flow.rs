@@ -1,7 +1,6 @@
 //! How often pieces are executed and edges taken, as sums of what probes can count.
 
 use super::cfg::{Cfg, Edge, EdgeKind};
-use super::types::Instruction;
 
 /// What one counter counts, before sites are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,11 +52,6 @@ impl<'a> Flow<'a> {
     /// The instruction that a probe on a piece would sit on.
     pub(super) fn site(&self, piece: u32) -> Option<u32> {
         self.sites.get(piece as usize).copied().flatten()
-    }
-
-    /// What one hit of a probe on a piece costs.
-    pub(super) fn price(&self, piece: u32) -> Option<Instruction> {
-        self.cfg.insns.get(self.site(piece)? as usize)?.probe
     }
 
     /// How often a piece is executed. `None` where no probe can tell.

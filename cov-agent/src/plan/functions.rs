@@ -225,7 +225,7 @@ pub(super) fn sweep(
 fn sweep_fragment(object: &Object, fragments: &[Fragment], fragment: &Fragment) -> Found {
     let mut found = Found::default();
     let Some(here) = find(fragments, fragment.start) else { return found };
-    let mut jump = |found: &mut Found, target: u64| {
+    let jump = |found: &mut Found, target: u64| {
         if (fragment.start..fragment.end).contains(&target) {
             return;
         }
