@@ -9,11 +9,10 @@ use super::paths::{Paths, join, to_path};
 use super::programs::{self, RawSequence};
 use super::split::{self, Split};
 use super::units::{Space, view};
-use super::{CopyKind, FileId, FunctionCopy, Functions, LineTable, Note, ObjectError, Row, Sequence, Wanted};
-use super::{DebugSearch, locate, sections};
+use super::{DebugSearch, FileId, FunctionCopy, Functions, Image, LineTable, Note, ObjectError, Row, Sequence, Wanted};
+use super::{copies, locate, sections};
 use gimli::{EndianSlice, LittleEndian};
 use rayon::prelude::*;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// More rows than this are refused; the biggest programs known have some ten million.
@@ -21,6 +20,8 @@ const MAX_ROWS: usize = 1 << 28;
 
 /// What debug info yields.
 pub(super) struct DebugInfo {
+    /// The image; `None` if nothing is wanted.
+    pub(super) image: Option<Image>,
     pub(super) lines: LineTable,
     pub(super) functions: Functions,
     pub(super) left_out: Vec<PathBuf>,
@@ -33,8 +34,9 @@ pub(super) struct Source<'s, 'e> {
     pub(super) files: &'s [PathBuf],
     pub(super) elf: &'s Elf<'e>,
     pub(super) search: &'s DebugSearch,
-    pub(super) code: &'s CodeMap,
     pub(super) wanted: &'s Wanted<'s>,
+    /// Reads the image. That is most of the work for an object of which nothing is wanted.
+    pub(super) image: &'s dyn Fn() -> Result<Image, ObjectError>,
 }
 
 /// Reads everything that is wanted.
@@ -65,12 +67,19 @@ pub(super) fn read(source: &Source<'_, '_>) -> Result<DebugInfo, ObjectError> {
             notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         ));
     }
-    let sequences = programs::run(programs, &paths, source.code, &budget, &mut notes)?;
-    let world = World { main: &main, sup: sup.as_ref() };
-    let copies = copies(source, &world, &wanted, &budget, &mut notes)?;
     let left_out = left_out(&main, &others);
+    if wanted.is_empty() {
+        let (lines, functions) = (LineTable::default(), Functions::default());
+        return Ok(DebugInfo { image: None, lines, functions, left_out, notes });
+    }
+    let image = (source.image)()?;
+    let code = CodeMap::new(&image);
+    let sequences = programs::run(programs, &paths, &code, &budget, &mut notes)?;
+    let world = World { main: &main, sup: sup.as_ref() };
+    let raw = read_copies(source, &world, &code, &wanted, &budget, &mut notes)?;
+    let copies = copies::settle(raw, &image.symbols);
     let (lines, functions) = assemble(sequences, copies, paths)?;
-    Ok(DebugInfo { lines, functions, left_out, notes })
+    Ok(DebugInfo { image: Some(image), lines, functions, left_out, notes })
 }
 
 /// The units that have a wanted file, and those that have not, of those with a line table.
@@ -81,9 +90,10 @@ fn choose(space: &Space<'_>, paths: &Paths<'_>) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// The copies of the functions of `units`, unit by unit.
-fn copies(
+fn read_copies(
     source: &Source<'_, '_>,
     world: &World<'_, '_>,
+    code: &CodeMap,
     units: &[usize],
     budget: &Budget,
     notes: &mut Vec<Note>,
@@ -99,9 +109,9 @@ fn copies(
 
     let read = |&index: &usize| -> Result<(Vec<RawCopy>, Option<Note>), ObjectError> {
         let Some(unit) = world.main.units.get(index) else { return Ok((Vec::new(), None)) };
-        let Some(name) = unit.dwo_name else { return dies::copies(world, index, source.code, budget) };
+        let Some(name) = unit.dwo_name else { return dies::copies(world, index, code, budget) };
         let entries = split.with_entries(world.main, unit, name.slice(), |space, index| {
-            dies::copies(&World { main: space, sup: None }, index, source.code, budget)
+            dies::copies(&World { main: space, sup: None }, index, code, budget)
         });
         entries.unwrap_or_else(|note| Ok((Vec::new(), Some(note))))
     };
@@ -120,6 +130,9 @@ fn left_out(space: &Space<'_>, units: &[usize]) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     for unit in units.iter().filter_map(|&n| space.units.get(n)) {
         let Some(name) = unit.dwarf.name else { continue };
+        if name.slice().starts_with(b"<") {
+            continue; // "<artificial>", "<unknown>"
+        }
         // rustc adds the name of its code generation unit.
         let name = name.slice().split(|&b| b == b'@').next().unwrap_or_default();
         let mut path = Vec::new();
@@ -135,7 +148,7 @@ fn left_out(space: &Space<'_>, units: &[usize]) -> Vec<PathBuf> {
 /// Puts sequences and copies in order, and numbers the files that they use.
 fn assemble(
     mut sequences: Vec<RawSequence>,
-    units: Vec<Vec<RawCopy>>,
+    mut copies: Vec<FunctionCopy>,
     paths: Paths<'_>,
 ) -> Result<(LineTable, Functions), ObjectError> {
     // A function that several units compile, and the linker kept once, has as many equal sequences.
@@ -147,7 +160,6 @@ fn assemble(
             kept.push(sequence);
         }
     }
-    let mut copies = distinct(units);
 
     let mut used = vec![false; paths.len()];
     let mut mark = |id: u32| {
@@ -174,32 +186,6 @@ fn assemble(
     for copy in &mut copies {
         copy.decl = copy.decl.map(|(file, line)| (place(file), line));
     }
+    copies::declare(&mut copies, &lines);
     Ok((lines, Functions { copies }))
-}
-
-/// Copies of all units in one list. A function that several units compile and the linker kept once
-/// is there once, with what is inlined into it.
-fn distinct(units: Vec<Vec<RawCopy>>) -> Vec<FunctionCopy> {
-    let mut seen = HashSet::new();
-    let mut copies: Vec<FunctionCopy> = Vec::new();
-    for unit in units {
-        let mut numbers: Vec<Option<u32>> = Vec::with_capacity(unit.len());
-        for raw in unit {
-            let kind = match raw.parent {
-                None if seen.insert((raw.name.clone(), raw.ranges.clone())) => Some(CopyKind::OutOfLine),
-                None => None,
-                Some(parent) => {
-                    let parent = numbers.get(parent as usize).copied().flatten();
-                    parent.map(|parent| CopyKind::Inlined { parent })
-                }
-            };
-            let number = u32::try_from(copies.len()).ok();
-            numbers.push(kind.and(number));
-            if let Some(kind) = kind {
-                let decl = raw.decl.map(|(path, line)| (FileId(path), line));
-                copies.push(FunctionCopy { name: raw.name, decl, ranges: raw.ranges, kind });
-            }
-        }
-    }
-    copies
 }

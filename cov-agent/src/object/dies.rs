@@ -3,18 +3,16 @@
 use super::budget::Budget;
 use super::code::CodeMap;
 use super::error::Note;
-use super::names::{Facts, Names, World};
-use super::paths::PathId;
+use super::names::{Described, Facts, Names, World};
 use super::units::{Unit, Value};
 use super::{AddrRange, LinkAddr, ObjectError};
 use gimli::AttributeValue;
 use gimli::constants as dw;
-use std::sync::Arc;
 
-/// One copy. Files are [`PathId`]s, parents are counted within the unit.
+/// One copy. Files are path ids, parents are counted within the unit.
 pub(super) struct RawCopy {
-    pub(super) name: Arc<str>,
-    pub(super) decl: Option<(PathId, u32)>,
+    pub(super) function: Described,
+    pub(super) entry: LinkAddr,
     pub(super) ranges: Vec<AddrRange>,
     /// The copy it is inlined into; `None` for a function of its own.
     pub(super) parent: Option<u32>,
@@ -84,6 +82,7 @@ impl<'a> Walk<'_, 'a> {
         let mut entries = self.unit.dwarf.entries_raw(None)?;
         while !entries.is_empty() {
             let depth = entries.next_depth();
+            let offset = entries.next_offset().0;
             let Some(abbrev) = entries.read_abbreviation()? else { continue };
             while enclosing.last().is_some_and(|&(d, _)| d >= depth) {
                 enclosing.pop();
@@ -111,12 +110,11 @@ impl<'a> Walk<'_, 'a> {
             let mut copy = None;
             // Code inlined into a function that is not there is not there either.
             if !inlined || parent.is_some() {
-                let ranges = self.ranges(&extent)?;
-                if !ranges.is_empty() {
-                    let described = self.names.describe(&facts, self.index)?;
+                let (ranges, first) = self.ranges(&extent)?;
+                if let Some(entry) = first {
+                    let function = self.names.describe(&facts, self.index, offset)?;
                     copy = u32::try_from(self.copies.len()).ok();
-                    let (name, decl) = (described.name, described.decl);
-                    self.copies.push(RawCopy { name, decl, ranges, parent: parent.filter(|_| inlined) });
+                    self.copies.push(RawCopy { function, entry, ranges, parent: parent.filter(|_| inlined) });
                 }
             }
             if abbrev.has_children() {
@@ -126,8 +124,9 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// The code of an entry, without what the linker dropped. A list that cannot be read has none.
-    fn ranges(&self, extent: &Extent<'a>) -> Result<Vec<AddrRange>, ObjectError> {
+    /// The code of an entry, without what the linker dropped, and the range that is told first, where
+    /// compilers begin with the hot part. A list that cannot be read has none.
+    fn ranges(&self, extent: &Extent<'a>) -> Result<(Vec<AddrRange>, Option<LinkAddr>), ObjectError> {
         let dwarf = &self.world.main.dwarf;
         let unit = &self.unit.dwarf;
         let mut ranges = Vec::new();
@@ -155,7 +154,8 @@ impl<'a> Walk<'_, 'a> {
                 add(start, end);
             }
         }
+        let first = ranges.first().map(|r| r.start);
         AddrRange::normalize(&mut ranges);
-        Ok(ranges)
+        Ok((ranges, first))
     }
 }

@@ -91,8 +91,17 @@ fn check_length(data: &[u8], header: &elf::FileHeader64<LE>, kind: Kind) -> Resu
 /// Reads the image of a program or shared library. `debug` is its separate debug file, which may
 /// have symbols that the object was stripped of.
 pub(super) fn image(path: &Path, bytes: Bytes, elf: &Elf<'_>, debug: Option<&Elf<'_>>) -> Result<Image, ObjectError> {
+    let mut image = bare_image(path, bytes, elf)?;
+    image.symbols = symbols(&[Some(elf), debug], &image);
+    image.fdes = unwind::fdes(elf, &image);
+    dynamic::read(elf, &mut image)?;
+    Ok(image)
+}
+
+/// The image without its tables: which object it is, and where it lies in memory.
+pub(super) fn bare_image(path: &Path, bytes: Bytes, elf: &Elf<'_>) -> Result<Image, ObjectError> {
     let segments = segments(elf)?;
-    let mut image = Image {
+    Ok(Image {
         path: path.to_path_buf(),
         id: object_id(elf, (*bytes).as_ref()),
         relocatable: elf.elf_header().e_type(LE) == elf::ET_DYN,
@@ -105,11 +114,7 @@ pub(super) fn image(path: &Path, bytes: Bytes, elf: &Elf<'_>, debug: Option<&Elf
         fdes: Vec::new(),
         relocation_targets: Vec::new(),
         bytes,
-    };
-    image.symbols = symbols(&[Some(elf), debug], &image);
-    image.fdes = unwind::fdes(elf, &image);
-    dynamic::read(elf, &mut image)?;
-    Ok(image)
+    })
 }
 
 /// `PT_LOAD` segments with file content, by rising address.

@@ -1,6 +1,6 @@
 //! Functions as the debug info tells them: every machine-code copy, inlined ones included.
 
-use super::{AddrRange, FileId};
+use super::{AddrRange, FileId, LinkAddr};
 use std::sync::Arc;
 
 /// Whether a copy is a function of its own or lies inside another.
@@ -20,8 +20,11 @@ pub enum CopyKind {
 pub struct FunctionCopy {
     /// The linkage name where there is one, else the name qualified by its namespaces; mangled.
     pub name: Arc<str>,
-    /// Where the function is declared: file and line (`DW_AT_decl_file`, `DW_AT_decl_line`).
+    /// Where the function is declared: file and line (`DW_AT_decl_file`, `DW_AT_decl_line`). Where no
+    /// copy of it says that (Go before 1.21, lambdas of g++), the line on which its code begins.
     pub decl: Option<(FileId, u32)>,
+    /// Where it is entered: the start of one of `ranges`, not always of the first.
+    pub entry: LinkAddr,
     /// Its code, by rising address, not overlapping; several for cold-split or scattered code.
     pub ranges: Vec<AddrRange>,
     /// Out of line, or inlined into which copy.

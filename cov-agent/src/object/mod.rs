@@ -6,6 +6,7 @@
 mod addr;
 mod budget;
 mod code;
+mod copies;
 mod debug;
 mod dies;
 mod dynamic;
@@ -13,12 +14,15 @@ mod elf;
 mod error;
 mod functions;
 mod image;
+mod ld_cache;
 mod lines;
 mod locate;
 mod mapped;
 mod names;
+pub mod needed;
 mod paths;
 mod programs;
+mod scopes;
 mod search;
 mod sections;
 mod split;
@@ -46,7 +50,8 @@ pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// An opened object: its image, and what its debug info says of it.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// The ELF file itself.
+    /// The ELF file itself. If nothing in it is wanted, only what tells which object it is and where
+    /// it lies in memory: no symbols, unwind tables, relocations.
     pub image: Image,
     /// Which source line each address belongs to. Compilation units without a wanted source file
     /// are not in it, nor are contiguous pieces of code without a line of one.
@@ -66,7 +71,7 @@ pub struct Object {
 /// # Errors
 /// See [`ObjectError`]. Damage to a part of the debug info is no error but a [`Note`].
 pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    open_file(path, search::open_file(path)?, search, wanted)
+    open_file(path, &search::open_file(path)?, search, wanted)
 }
 
 /// Like [`open`], for a file that is open already. `path` is where it is: its debug info is looked
@@ -74,8 +79,8 @@ pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Ob
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_file(path: &Path, file: File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    let mapped = Arc::new(Mapped::new(file)?);
+pub fn open_file(path: &Path, file: &File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    let mapped = Arc::new(Mapped::new(file.try_clone()?)?);
     let result = parse(path, &(Arc::clone(&mapped) as Bytes), search, wanted);
     // Whatever came out of it: it is about a file that was another one by the end.
     if mapped.changed() { Err(ObjectError::Changed) } else { result }
@@ -90,17 +95,20 @@ pub fn parse(path: &Path, bytes: &Bytes, search: &DebugSearch, wanted: &Wanted<'
     let elf = elf::parse(data, elf::Kind::Program)?;
     let located = locate::locate(path, &elf, search)?;
     let debug = located.file.as_ref().map(|file| elf::parse(file.as_ref(), elf::Kind::Debug)).transpose()?;
-    let image = elf::image(path, Arc::clone(bytes), &elf, debug.as_ref())?;
     let mut files = vec![path.to_path_buf()];
     files.extend(located.origin.path().map(Path::to_path_buf));
     let source = debug::Source {
         files: &files,
         elf: debug.as_ref().unwrap_or(&elf),
         search,
-        code: &code::CodeMap::new(&image),
         wanted,
+        image: &|| elf::image(path, Arc::clone(bytes), &elf, debug.as_ref()),
     };
     let found = debug::read(&source)?;
+    let image = match found.image {
+        Some(image) => image,
+        None => elf::bare_image(path, Arc::clone(bytes), &elf)?,
+    };
     if located.file.is_some_and(|file| file.changed()) {
         return Err(ObjectError::Changed);
     }

@@ -6,6 +6,7 @@ use super::budget::Budget;
 use super::elf::text;
 use super::paths::PathId;
 use super::programs::NO_PATH;
+use super::scopes;
 use super::units::{MAX_NAME, Slice, Space, Value};
 use gimli::constants as dw;
 use gimli::{AttributeValue, DwAt, UnitOffset};
@@ -38,9 +39,16 @@ struct Place {
 const MAX_HOPS: usize = 8;
 
 /// What a function is called and where it is declared.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Described {
+    /// Its linkage name, else its name qualified by what encloses it.
     pub(super) name: Arc<str>,
+    /// Whether `name` is a linkage name.
+    pub(super) linkage: bool,
+    /// What its declaration calls it, which is the same for all its copies. The linkage name of a
+    /// constructor, for one, is only there what a copy is called.
+    pub(super) declared: Arc<str>,
+    /// Where it is declared.
     pub(super) decl: Option<(PathId, u32)>,
 }
 
@@ -84,9 +92,10 @@ impl<'w, 'a> Names<'w, 'a> {
         Self { world, budget, known: HashMap::new() }
     }
 
-    /// The description of the function whose own entry, in unit `unit` of the main file, says `facts`.
-    pub(super) fn describe(&mut self, facts: &Facts<'a>, unit: usize) -> Result<Described, ObjectError> {
-        let here = Place { sup: false, unit, offset: 0 };
+    /// The description of the function whose own entry, at `offset` in unit `unit` of the main file,
+    /// says `facts`.
+    pub(super) fn describe(&mut self, facts: &Facts<'a>, unit: usize, offset: usize) -> Result<Described, ObjectError> {
+        let here = Place { sup: false, unit, offset };
         let origin = facts.next.and_then(|value| self.world.target(&here, value));
         match origin {
             // Every inlined copy of a function says only which function it is.
@@ -112,9 +121,39 @@ impl<'w, 'a> Names<'w, 'a> {
             found.add(self.world, &place, &facts);
             next = facts.next.and_then(|value| self.world.target(&place, value));
         }
-        let name = found.linkage_name.or(found.name).map_or_else(String::new, |n| text(n.slice()));
-        self.budget.spend(name.len())?;
-        Ok(Described { name: name.into(), decl: found.file.zip(found.line).filter(|&(_, line)| line != 0) })
+        let linkage = found.linkage_name.is_some();
+        let name = match found.linkage_name {
+            Some(name) => text(name.slice()).into(),
+            None => self.qualified(&found)?,
+        };
+        let declared = match found.declared {
+            Some(declared) if found.linkage_name != Some(declared) => text(declared.slice()).into(),
+            _ => Arc::clone(&name),
+        };
+        self.budget.spend(name.len() + declared.len())?;
+        let decl = found.file.zip(found.line).filter(|&(_, line)| line != 0);
+        Ok(Described { name, linkage, declared, decl })
+    }
+
+    /// The plain name that was found, qualified by what encloses the entry that has it.
+    fn qualified(&self, found: &Found<'a>) -> Result<Arc<str>, ObjectError> {
+        let Some((name, place)) = found.name else { return Ok("".into()) };
+        if let Some(space) = self.world.space(&place)
+            && let Some(unit) = space.units.get(place.unit)
+            && !scopes::has_no_scopes(unit)
+        {
+            let scopes = match unit.scopes.get() {
+                Some(scopes) => scopes,
+                None => {
+                    let read = scopes::read(space, unit, self.budget)?;
+                    unit.scopes.get_or_init(|| read)
+                }
+            };
+            if let Some(full) = scopes.get(&place.offset) {
+                return Ok(Arc::clone(full));
+            }
+        }
+        Ok(text(name.slice()).into())
     }
 }
 
@@ -122,7 +161,9 @@ impl<'w, 'a> Names<'w, 'a> {
 #[derive(Default)]
 struct Found<'a> {
     linkage_name: Option<Slice<'a>>,
-    name: Option<Slice<'a>>,
+    /// The linkage name that is farthest away.
+    declared: Option<Slice<'a>>,
+    name: Option<(Slice<'a>, Place)>,
     file: Option<PathId>,
     line: Option<u32>,
 }
@@ -134,8 +175,9 @@ impl<'a> Found<'a> {
         let Some(space) = world.space(place) else { return };
         let Some(unit) = space.units.get(place.unit) else { return };
         let string = |value: Value<'a>| space.string(&unit.dwarf, value, MAX_NAME);
-        self.linkage_name = self.linkage_name.or_else(|| facts.linkage_name.and_then(string));
-        self.name = self.name.or_else(|| facts.name.and_then(string));
+        self.declared = facts.linkage_name.and_then(string).or(self.declared);
+        self.linkage_name = self.linkage_name.or(self.declared);
+        self.name = self.name.or_else(|| Some((facts.name.and_then(string)?, *place)));
         self.line = self.line.or(facts.line);
         self.file = self.file.or_else(|| {
             let number = match facts.file? {

@@ -42,10 +42,14 @@ impl DebugSearch {
         Self { dirs: Vec::new(), opener: Arc::new(|_| Err(io::ErrorKind::NotFound.into())) }
     }
 
-    /// Opens and maps `path`. What is wrong with a file that is there goes to `looked`.
+    /// Opens and maps `path`.
+    pub(super) fn open(&self, path: &Path) -> Result<Mapped, ObjectError> {
+        Mapped::new((self.opener)(path)?)
+    }
+
+    /// Opens and maps `path`; if that fails, `looked` tells why.
     pub(super) fn map(&self, path: &Path, looked: &mut Vec<Looked>) -> Option<Mapped> {
-        let mapped = (self.opener)(path).map_err(ObjectError::Read).and_then(Mapped::new);
-        match mapped {
+        match self.open(path) {
             Ok(mapped) => Some(mapped),
             Err(error) => {
                 looked.push(Looked::failed(path, &error));

@@ -2,6 +2,7 @@
 
 use super::error::Note;
 use super::paths::PathId;
+use super::scopes::Scopes;
 use gimli::constants as dw;
 use gimli::{
     AttributeValue, DebugAbbrev, DebugAbbrevOffset, EndianSlice, LittleEndian, Section as _, UnitHeader, UnitType,
@@ -9,7 +10,7 @@ use gimli::{
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A view of section bytes.
 pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -35,6 +36,10 @@ pub(super) struct Unit<'a> {
     pub(super) line_offset: Option<usize>,
     /// `DW_AT_dwo_name`: its entries are in another file.
     pub(super) dwo_name: Option<Slice<'a>>,
+    /// `DW_AT_language`.
+    pub(super) language: Option<gimli::DwLang>,
+    /// Qualified names, once somebody asks for one.
+    pub(super) scopes: OnceLock<Scopes>,
     /// The paths of its line table's files, by DWARF file number; `None` where it has no line table.
     pub(super) files: Option<Arc<[PathId]>>,
 }
@@ -184,13 +189,14 @@ fn read_unit<'a>(
     cursor.next_dfs()?;
     let root = cursor.current().ok_or(gimli::Error::MissingUnitDie)?.clone();
     let mut line_offset = None;
-    let (mut name, mut comp_dir, mut low_pc, mut dwo_name) = (None, None, None, None);
+    let (mut name, mut comp_dir, mut low_pc, mut dwo_name, mut language) = (None, None, None, None, None);
     for attr in root.attrs() {
         match (attr.name(), attr.value()) {
             (dw::DW_AT_name, value) => name = Some(value),
             (dw::DW_AT_comp_dir, value) => comp_dir = Some(value),
             (dw::DW_AT_low_pc, value) => low_pc = Some(value),
             (dw::DW_AT_dwo_name | dw::DW_AT_GNU_dwo_name, value) => dwo_name = Some(value),
+            (dw::DW_AT_language, AttributeValue::Language(value)) => language = Some(value),
             (dw::DW_AT_stmt_list, AttributeValue::DebugLineRef(offset)) => line_offset = Some(offset.0),
             (dw::DW_AT_str_offsets_base, AttributeValue::DebugStrOffsetsBase(base)) => unit.str_offsets_base = base,
             (dw::DW_AT_addr_base | dw::DW_AT_GNU_addr_base, AttributeValue::DebugAddrBase(base)) => {
@@ -212,5 +218,5 @@ fn read_unit<'a>(
         unit.low_pc = address;
     }
     let dwo_name = dwo_name.and_then(|value| string(dwarf, &unit, value, MAX_PATH));
-    Ok(Unit { dwarf: unit, range, line_offset, dwo_name, files: None })
+    Ok(Unit { dwarf: unit, range, line_offset, dwo_name, language, scopes: OnceLock::new(), files: None })
 }

@@ -35,6 +35,8 @@ fn walk<'a, S: UnwindSection<Slice<'a>>>(table: &S, bases: &BaseAddresses, image
 where
     S::Offset: gimli::UnwindOffset<usize>,
 {
+    // Functions rarely share a table of call sites: twice the file's length is enough for all of them.
+    let mut budget = image_len(image).saturating_mul(2);
     let mut entries = table.entries(bases);
     while let Ok(Some(entry)) = entries.next() {
         let CieOrFde::Fde(partial) = entry else { continue };
@@ -48,16 +50,20 @@ where
         }
         let lsda = match fde.lsda() {
             None => Some(Vec::new()),
-            Some(Pointer::Direct(at)) => landing_pads(image, LinkAddr(at), range),
+            Some(Pointer::Direct(at)) => landing_pads(image, LinkAddr(at), range, &mut budget),
             Some(Pointer::Indirect(_)) => None,
         };
         fdes.push(Fde { range, lsda_unreadable: lsda.is_none(), landing_pads: lsda.unwrap_or_default() });
     }
 }
 
+fn image_len(image: &Image) -> u64 {
+    (*image.bytes).as_ref().len() as u64
+}
+
 /// Reads the call-site table of an LSDA, as g++, clang, rustc and others write it (described in
 /// the Itanium C++ ABI's "Exception Handling Tables"). `None` if it cannot be read.
-fn landing_pads(image: &Image, at: LinkAddr, function: AddrRange) -> Option<Vec<LandingPad>> {
+fn landing_pads(image: &Image, at: LinkAddr, function: AddrRange, budget: &mut u64) -> Option<Vec<LandingPad>> {
     const OMIT: u8 = 0xff;
     let mut lsda = Encoded { at, bytes: EndianSlice::new(image.bytes_from(at)?, LittleEndian), image };
     let start_encoding = lsda.bytes.read_u8().ok()?;
@@ -67,6 +73,7 @@ fn landing_pads(image: &Image, at: LinkAddr, function: AddrRange) -> Option<Vec<
     }
     let encoding = lsda.bytes.read_u8().ok()?;
     let length = lsda.bytes.read_uleb128().ok()?;
+    *budget = budget.checked_sub(length)?;
     let before = lsda.bytes.len();
     let mut pads = Vec::new();
     while ((before - lsda.bytes.len()) as u64) < length {

@@ -1,7 +1,10 @@
 //! Tests on objects that are compiled here and now.
 
 mod build;
+mod hostile;
+mod languages;
 mod linkers;
+mod needed;
 mod places;
 mod plain;
 mod split;
