@@ -71,7 +71,7 @@ pub struct Object {
 /// # Errors
 /// See [`ObjectError`]. Damage to a part of the debug info is no error but a [`Note`].
 pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    open_file(path, &search::open_file(path)?, search, wanted)
+    open_file(path, search::open_file(path)?, search, wanted)
 }
 
 /// Like [`open`], for a file that is open already. `path` is where it is: its debug info is looked
@@ -79,8 +79,8 @@ pub fn open(path: &Path, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Ob
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_file(path: &Path, file: &File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
-    let mapped = Arc::new(Mapped::new(file.try_clone()?)?);
+pub fn open_file(path: &Path, file: File, search: &DebugSearch, wanted: &Wanted<'_>) -> Result<Object, ObjectError> {
+    let mapped = Arc::new(Mapped::new(file)?);
     let result = parse(path, &(Arc::clone(&mapped) as Bytes), search, wanted);
     // Whatever came out of it: it is about a file that was another one by the end.
     if mapped.changed() { Err(ObjectError::Changed) } else { result }

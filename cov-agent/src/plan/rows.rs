@@ -114,6 +114,7 @@ mod tests {
         let copy = |ranges: &[(u64, u64)], kind| FunctionCopy {
             name: "f".into(),
             decl: None,
+            entry: LinkAddr(ranges[0].0),
             ranges: ranges.iter().map(|&(s, e)| AddrRange { start: LinkAddr(s), end: LinkAddr(e) }).collect(),
             kind,
         };

@@ -257,7 +257,7 @@ fn a_file_that_is_cut_short_while_it_is_read() {
     for cut in [0, 4096, bytes.len() / 3, bytes.len() - 4096] {
         std::fs::write(&path, &bytes).unwrap();
         let file = File::open(&path).unwrap();
-        let result = open_file(&path, &file, &DebugSearch::nowhere(), &|_| {
+        let result = open_file(&path, file, &DebugSearch::nowhere(), &|_| {
             File::options().write(true).open(&path).unwrap().set_len(cut as u64).unwrap();
             true
         });
