@@ -9,7 +9,7 @@
 //!
 //! Sources: geninfo(1); gcovr's "Exclusion Markers"; grcov's README; coverage.py's "Excluding code".
 
-use super::{FileCoverage, Snapshot};
+use super::{ExecutionCounter, FileCoverage, Snapshot};
 use regex::{Regex, RegexBuilder};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -106,7 +106,7 @@ impl Markers {
 fn exclude(file: &mut FileCoverage, marked: &Marked) {
     let known: BTreeSet<u32> =
         file.lines().iter().map(|(line, _)| line).chain(file.unmeasurable_lines().map(|(line, _)| line)).collect();
-    let hit = |file: &FileCoverage, line| file.lines().get(line).is_some_and(|counter| counter.is_hit());
+    let hit = |file: &FileCoverage, line| file.lines().get(line).is_some_and(ExecutionCounter::is_hit);
     for &line in known.intersection(&marked.excluded) {
         file.exclude(line);
     }
@@ -214,7 +214,7 @@ fn block_end(lines: &[&str], first: usize, last: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coverage::{ExecutionCounter, Losses, Run};
+    use crate::coverage::{Losses, Run};
 
     fn excluded(path: &str, text: &str) -> Vec<u32> {
         Markers::new(None, &[]).unwrap().scan(path, text).excluded.into_iter().collect()

@@ -59,8 +59,11 @@ fn search(directory: &Path, depth: usize, inputs: &mut Vec<Input>) -> Result<(),
     Ok(())
 }
 
+/// Whether a file's name says that it is of a format.
+type HasName = fn(&str) -> bool;
+
 /// The formats by how much they keep, and the files whose name says that they are of one.
-const BY_NAME: [(Format, fn(&str) -> bool); 6] = [
+const BY_NAME: [(Format, HasName); 6] = [
     (Format::Raw, |name| name.ends_with(".dat")),
     (Format::Parquet, |name| name.ends_with(".parquet")),
     (Format::Json, |name| name.starts_with("coverage") && name.ends_with(".json")),

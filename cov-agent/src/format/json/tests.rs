@@ -86,7 +86,7 @@ proptest! {
 #[test]
 fn damage_does_no_harm() {
     let snapshot = crate::coverage::synthetic::synthetic(1, 3, 40);
-    damage(&bytes(&snapshot).trim_ascii_end(), true, read_all);
+    damage(bytes(&snapshot).trim_ascii_end(), true, read_all);
 }
 
 #[test]
