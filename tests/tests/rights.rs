@@ -1,7 +1,7 @@
 //! The agent is root, the person who called it is not: what it opens for that person it opens with
 //! that person's rights, and what it writes belongs to that person.
 
-use cov_tests::{Build, agent_path, fixture, kernel, scratch};
+use cov_tests::{Build, agent_path, fixture, kernel};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
