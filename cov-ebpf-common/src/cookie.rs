@@ -63,7 +63,6 @@ impl Cookie {
     /// Base-2 logarithm of the object's stripes.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a part of the word is wanted")]
     pub const fn stripes_log2(self) -> u32 {
         (self.0 >> STRIPES) as u32 & 15
     }
@@ -71,6 +70,7 @@ impl Cookie {
     /// The jump's condition, where the probe observes a branch.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the word is wanted")]
     pub const fn condition(self) -> Option<u8> {
         if self.0 & BRANCH == 0 { None } else { Some((self.0 >> CONDITION) as u8 & 15) }
     }

@@ -177,7 +177,7 @@ impl std::error::Error for Message {}
 
 /// `text` on one line, with nothing that a terminal obeys: file names may hold escape sequences.
 #[must_use]
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

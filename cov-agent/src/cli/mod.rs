@@ -35,7 +35,16 @@ pub use message::{Message, Slug};
 
 /// What `main` calls: reads the command line, does what it says and tells how to exit.
 #[must_use]
-pub fn main() -> Exit {
+pub fn main() -> std::process::ExitCode {
+    #[cfg(feature = "collect")]
+    if let Some(status) = crate::process::gate::serve_if_asked() {
+        return status;
+    }
+    command().into()
+}
+
+/// Does what the command line says.
+fn command() -> Exit {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),

@@ -15,7 +15,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// One line that shows a stage while it lasts. It is wiped when the value is dropped, so that
 /// nothing of it is left when the program writes to the same terminal.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     shared: Arc<Shared>,
     drawer: Option<JoinHandle<()>>,
 }
@@ -30,7 +30,7 @@ struct Shared {
 impl Progress {
     /// Begins a stage of `total` equal steps; 0 if nobody knows how many.
     #[must_use]
-    pub fn start(console: Console, stage: &'static str, total: usize) -> Self {
+    pub(crate) fn start(console: Console, stage: &'static str, total: usize) -> Self {
         let shared = Arc::new(Shared { done: AtomicUsize::new(0), stopped: Mutex::new(false), wake: Condvar::new() });
         let drawer = (console.is_terminal() && console.verbosity() == Verbosity::Normal).then(|| {
             let shared = Arc::clone(&shared);
