@@ -62,7 +62,7 @@ fn parse(file: &[u8]) -> Option<Vec<(String, PathBuf)>> {
     let count = usize::try_from(number(data, MAGIC.len())?).ok()?;
     let table = data.get(HEADER..HEADER.checked_add(count.checked_mul(ENTRY)?)?)?;
     let mut entries = Vec::new();
-    for entry in table.chunks_exact(ENTRY) {
+    for entry in table.as_chunks::<ENTRY>().0 {
         if number(entry, 0)?.cast_signed() == X86_64_LIBRARY {
             // Positions are counted from the header that has the magic.
             let (name, path) = (string(data, number(entry, 4)?)?, string(data, number(entry, 8)?)?);

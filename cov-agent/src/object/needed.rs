@@ -170,7 +170,7 @@ impl Library {
                 DT_SONAME => library.names.extend(string(value).map(text)),
                 DT_RPATH => library.rpath = string(value).unwrap_or_default().to_vec(),
                 DT_RUNPATH => library.runpath = Some(string(value).unwrap_or_default().to_vec()),
-                DT_FLAGS_1 => library.no_default_dirs = value & u64::from(DF_1_NODEFLIB.0) != 0,
+                DT_FLAGS_1 => library.no_default_dirs = value & DF_1_NODEFLIB.0 != 0,
                 _ => {}
             }
             if library.needed.len() > MAX_LIBRARIES {
