@@ -127,13 +127,13 @@ pub enum ColorChoice {
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
     /// Measure the source files that match GLOB instead of those below the working directory or
-    /// its repository; `**` crosses directories [repeatable]
+    /// its repository; `**` crosses directories (repeatable)
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub include: Vec<String>,
-    /// Leave out the source files that match GLOB [repeatable]
+    /// Leave out the source files that match GLOB (repeatable)
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub exclude: Vec<String>,
-    /// Look for separate debug info below DIR too [repeatable]
+    /// Look for separate debug info below DIR too (repeatable)
     #[arg(long, value_name = "DIR", action = ArgAction::Append)]
     pub debug_dir: Vec<PathBuf>,
 }
@@ -170,7 +170,7 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Args)]
 #[group(id = "attach")]
 pub struct AttachArgs {
-    /// Attach to a running process, without stopping it, until it ends [repeatable]
+    /// Attach to a running process, without stopping it, until it ends (repeatable)
     #[arg(long, value_name = "PID", action = ArgAction::Append, value_parser = pid)]
     pub pid: Vec<u32>,
     /// Stop after this many seconds

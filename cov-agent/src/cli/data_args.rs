@@ -19,13 +19,13 @@ pub struct InputArgs {
 /// Which of the source files in the data, and under which names.
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
-    /// Only the source files that match GLOB; `**` crosses directories [repeatable]
+    /// Only the source files that match GLOB; `**` crosses directories (repeatable)
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub include: Vec<String>,
-    /// Leave out the source files that match GLOB [repeatable]
+    /// Leave out the source files that match GLOB (repeatable)
     #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
     pub exclude: Vec<String>,
-    /// Replace the beginning OLD of source paths by NEW [repeatable]
+    /// Replace the beginning OLD of source paths by NEW (repeatable)
     #[arg(long, value_name = "OLD=NEW", action = ArgAction::Append, value_parser = prefix)]
     pub prefix_map: Vec<(String, String)>,
 }
