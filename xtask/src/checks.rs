@@ -66,7 +66,8 @@ fn clippy(what: &[&str]) -> Result<()> {
 }
 
 fn doc() -> Result<()> {
-    let flags = format!("{} -D warnings", std::env::var("RUSTDOCFLAGS").unwrap_or_default());
+    let flags =
+        format!("{} -D warnings -A rustdoc::broken_intra_doc_links", std::env::var("RUSTDOCFLAGS").unwrap_or_default());
     run(cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))
 }
 
