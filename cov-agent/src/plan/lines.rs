@@ -55,6 +55,8 @@ type Member = (u32, u32);
 #[derive(Default)]
 struct Group {
     members: Vec<Member>,
+    /// The blocks that a row begins in, or that control falls into from there.
+    begun: Vec<u32>,
     /// Its instructions; sorted and not touching once tidy.
     insns: Vec<Range<u32>>,
 }
@@ -64,6 +66,7 @@ impl Group {
     fn tidy(&mut self) {
         self.members.sort_unstable();
         self.members.dedup_by_key(|m| m.0);
+        self.begun.sort_unstable();
         self.insns.sort_unstable_by_key(|i| (i.start, i.end));
         self.insns.dedup_by(|next, kept| {
             let joined = next.start <= kept.end;
@@ -173,10 +176,16 @@ impl Asked<'_> {
         let Some(mut piece) = self.cfg.piece_of(first) else { return };
         let end = if self.resolved { self.cfg.first_from(end).max(first + 1) } else { first + 1 };
         group.insns.push(first..end);
+        let mut falls = true;
         while let Some(p) = self.cfg.pieces.get(piece as usize)
             && p.insns.start < end
         {
             group.members.push((p.block, piece));
+            if falls {
+                group.begun.push(p.block);
+            }
+            let flow = self.cfg.last(p.block).map(|i| i.flow);
+            falls &= matches!(flow, Some(Control::Next | Control::Branch { .. } | Control::Call { .. }));
             piece = self.cfg.blocks.get(p.block as usize).map_or(piece + 1, |b| b.pieces.end);
         }
     }
@@ -215,21 +224,35 @@ impl Asked<'_> {
         LineSum { file: key.1, line: key.2, count, seen, exact }
     }
 
-    /// Leaves out blocks in which the compiler has only given its own doings to the line, unless the line has
-    /// nothing else or they lead from one of its blocks to another.
+    /// Leaves out blocks that only seem to be the line's, unless the line has nothing else or control comes to
+    /// them from the line alone: those in which the compiler has given its own doings to the line, and those with instructions without
+    /// a line of their own, which follow a row by chance.
     fn drop_incidental(&self, group: &mut Group) {
         if group.members.len() < 2 {
             return;
         }
-        let (incidental, rest): (Vec<Member>, Vec<Member>) =
-            group.members.iter().partition(|m| self.is_incidental(m.0, group));
-        if incidental.is_empty() || rest.is_empty() {
+        let begun = |m: &Member| group.begun.binary_search(&m.0).is_ok();
+        let doubtful = |m: &&Member| !begun(m) || self.is_incidental(m.0, group);
+        let mut dropped: BTreeSet<u32> = group.members.iter().filter(doubtful).map(|m| m.0).collect();
+        if dropped.len() == group.members.len() {
+            dropped = group.members.iter().filter(|m| !begun(m)).map(|m| m.0).collect();
+        }
+        if dropped.is_empty() {
             return;
         }
-        let on_line = |block: u32| rest.binary_search_by_key(&block, |m| m.0).is_ok();
-        let within = incidental.iter().copied().filter(|m| self.cfg.into(m.0).iter().all(|e| on_line(e.from)));
-        group.members = within.chain(rest.iter().copied()).collect();
-        group.members.sort_unstable();
+        // Begin with all that are in doubt and drop those that something else leads to, until none is left.
+        let mut kept = std::mem::take(&mut dropped);
+        let mut open: Vec<u32> = kept.iter().copied().collect();
+        let is_member = |block: u32| group.members.binary_search_by_key(&block, |m| m.0).is_ok();
+        while let Some(block) = open.pop() {
+            let from_line = |e: &Edge| is_member(e.from) && !dropped.contains(&e.from);
+            if kept.contains(&block) && !self.cfg.into(block).iter().all(from_line) {
+                kept.remove(&block);
+                dropped.insert(block);
+                open.extend(self.cfg.successors(block).iter().filter(|s| kept.contains(s)));
+            }
+        }
+        group.members.retain(|m| !dropped.contains(&m.0));
     }
 
     /// Whether a block holds nothing of the group but
