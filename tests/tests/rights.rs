@@ -202,7 +202,7 @@ fn the_program_runs_as_the_wanted_user() {
     }
     let output = run("no-such-user");
     assert_eq!(output.status.code(), Some(125));
-    assert_eq!(stderr(&output), "cov-agent: error: there is no user 'no-such-user' (no-such-user)\n");
+    assert_eq!(stderr(&output), "cov-agent: error: there is no user no-such-user (no-such-user)\n");
     mode(&program, 0o700);
     let output = run("nobody");
     assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));

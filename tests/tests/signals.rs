@@ -103,6 +103,8 @@ fn deadly_signals_to_the_agent_reach_the_program() {
         let Some((_dir, agent, mut talk)) = measured(&["catch nothing"]) else { return };
         talk.echo(5);
         send(talk.pid(), signal);
+        // Its output ends with it; its input must not end before.
+        assert_eq!(talk.line(), "");
         let (rest, status, errors) = talk.end();
         assert_eq!((rest.as_str(), status.code()), ("", Some(128 + signal)), "{errors}");
         assert_eq!(count(agent.output_dir(), "byte"), Some(5));
@@ -115,7 +117,7 @@ fn signals_that_the_program_catches_are_the_programs_affair() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
         let Some((_dir, agent, mut talk)) = measured(&[]) else { return };
         send(talk.pid(), signal);
-        assert_eq!(talk.line(), format!("signal {signal}\n"));
+        assert_eq!(talk.line(), format!("signal {signal:02}\n"));
         talk.echo(2);
         let (rest, status, errors) = talk.end();
         assert_eq!((rest.as_str(), status.code()), ("", Some(3)), "{errors}");
@@ -129,7 +131,7 @@ fn signals_that_the_program_catches_are_the_programs_affair() {
 fn a_signal_to_the_group_arrives_once() {
     let Some((_dir, agent, mut talk)) = measured(&[]) else { return };
     send(-talk.pid(), libc::SIGINT);
-    assert_eq!(talk.line(), "signal 2\n");
+    assert_eq!(talk.line(), "signal 02\n");
     talk.echo(2);
     let (rest, status, errors) = talk.end();
     assert_eq!((rest.as_str(), status.code()), ("", Some(3)), "{errors}");
@@ -142,6 +144,7 @@ fn killed_program() {
         let Some((_dir, agent, mut talk)) = measured(&[]) else { return };
         talk.echo(7);
         send(child_of(talk.pid()), signal);
+        assert_eq!(talk.line(), "");
         let (rest, status, errors) = talk.end();
         assert_eq!((rest.as_str(), status.code()), ("", Some(128 + signal)), "{errors}");
         assert_eq!(count(agent.output_dir(), "byte"), Some(7));

@@ -36,15 +36,26 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
         Ok(ending) => ending,
         // Whoever killed it before it began meant the program.
         Err(LaunchError::Ended { ending, .. }) => return Ok(Exit::Program(ending.exit_code())),
+        // The program may run on; what was counted until now is written all the same.
+        Err(error @ LaunchError::System { .. }) => {
+            if let Err(error) = measurement.finish(program_name(args), &output, &formats(settings)) {
+                console.error(&error);
+            }
+            return Err(launch_message(&error));
+        }
         Err(error) => return Err(launch_message(&error)),
     };
 
     // From here on the program has run: whatever fails is told, and the exit status is the program's.
-    let name = args.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    if let Err(error) = measurement.finish(name, &output, &formats(settings)) {
+    if let Err(error) = measurement.finish(program_name(args), &output, &formats(settings)) {
         console.error(&error);
     }
     Ok(Exit::Program(ending.exit_code()))
+}
+
+/// The command, for people.
+fn program_name(args: &RunArgs) -> String {
+    args.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// The file whose code will run: the program, or the interpreter of a script.

@@ -155,8 +155,12 @@ impl Program {
                 Change::Stopped(signal) => {
                     signals::stop_oneself(signal)?;
                     // Whoever continued this process meant the program; mostly the whole group was.
-                    let continued = pidfd::wait(&self.process, libc::WCONTINUED | libc::WNOHANG)?;
-                    if continued.is_none() {
+                    // One that has ended meanwhile has no such change any more.
+                    let continued = match pidfd::wait(&self.process, libc::WCONTINUED | libc::WNOHANG) {
+                        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => true,
+                        change => change?.is_some(),
+                    };
+                    if !continued {
                         pidfd::send(&self.process, libc::SIGCONT)?;
                     }
                 }
