@@ -3,13 +3,17 @@
 use super::args::RunArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::measure::{Measurement, formats, skipped_message};
+use super::measure::{Measurement, formats, is_system_library, skipped_message};
 use super::message::{Message, Slug};
 use super::setup::{Setup, chain};
 use crate::config::Settings;
+use crate::object::needed::{self, LoaderEnvironment};
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::Candidate;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// Runs the program and exits as it did. An error means that it was not run.
 pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
@@ -27,7 +31,9 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
 
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
     let path = program.path.clone();
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, vec![program])?;
+    let mut candidates = vec![program];
+    candidates.extend(libraries(&setup, &path, console));
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates)?;
     if let Some(program) = skipped.iter().find(|skipped| skipped.path == path) {
         console.warning(&skipped_message(&setup, program, measurement.left_out()));
     }
@@ -64,6 +70,33 @@ fn program(executable: &Executable) -> io::Result<Candidate> {
         Some(interpreter) => Candidate::open(interpreter),
         None => Ok(Candidate { path: executable.path.clone(), file: executable.file.try_clone()? }),
     }
+}
+
+/// The libraries that the dynamic linker will load with the program, but for those of the system.
+/// One that cannot be opened is the program's affair: it will not start either.
+fn libraries(setup: &Setup, program: &Path, console: Console) -> Vec<Candidate> {
+    let variable = |name| std::env::var_os(name).map(OsStringExt::into_vec).unwrap_or_default();
+    let environment = LoaderEnvironment {
+        library_path: variable("LD_LIBRARY_PATH"),
+        preload: variable("LD_PRELOAD"),
+        secure: std::fs::metadata(program).is_ok_and(|m| m.mode() & (libc::S_ISUID | libc::S_ISGID) != 0),
+        ..LoaderEnvironment::new(setup.directory.clone())
+    };
+    let found = match needed::needed(program, &environment, &needed::reader(&setup.search)) {
+        Ok(libraries) => libraries.found,
+        Err(error) => {
+            console.detail(&format!("{}: its libraries cannot be found: {error}", program.display()));
+            Vec::new()
+        }
+    };
+    let measured = found.iter().filter(|path| {
+        let system = is_system_library(path);
+        if system {
+            console.detail(&format!("not measured: {}: a library of the system", path.display()));
+        }
+        !system
+    });
+    measured.filter_map(|path| Candidate::open(path).ok()).collect()
 }
 
 /// Lets the program run and waits for its end.
