@@ -24,11 +24,11 @@ fn build(compiler: &str, dir: &Path, source: &str, output: &str, flags: &[&str])
     Build::with(compiler, dir).args(flags).args(["-o", output]).arg(fixture(source)).run();
 }
 
-fn compare(source: &str, compilers: [&'static str; 2]) {
+fn compare(source: &str, compilers: &[&'static str]) {
     if !kernel() {
         return;
     }
-    for compiler in compilers {
+    for &compiler in compilers {
         let dir = scratch();
         build(compiler, dir.path(), source, "instrumented", &["--coverage", "-fprofile-update=atomic"]);
         build(compiler, dir.path(), source, "program", &[]);
@@ -56,35 +56,36 @@ fn compare(source: &str, compilers: [&'static str; 2]) {
 
 #[test]
 fn loops() {
-    compare("c/loops.c", ["gcc", "clang"]);
+    compare("c/loops.c", &["gcc", "clang"]);
 }
 
 #[test]
 fn rows() {
-    compare("c/rows.c", ["gcc", "clang"]);
+    compare("c/rows.c", &["gcc", "clang"]);
 }
 
 #[test]
 fn recursion() {
-    compare("c/recursion.c", ["gcc", "clang"]);
+    compare("c/recursion.c", &["gcc", "clang"]);
 }
 
 #[test]
 fn setjmp() {
-    compare("c/setjmp.c", ["gcc", "clang"]);
+    // Not clang: its gcov works counts out as if every call returned.
+    compare("c/setjmp.c", &["gcc"]);
 }
 
 #[test]
 fn threads() {
-    compare("c/threads.c", ["gcc", "clang"]);
+    compare("c/threads.c", &["gcc", "clang"]);
 }
 
 #[test]
 fn objects() {
-    compare("cpp/objects.cpp", ["g++", "clang++"]);
+    compare("cpp/objects.cpp", &["g++", "clang++"]);
 }
 
 #[test]
 fn exceptions() {
-    compare("cpp/exceptions.cpp", ["g++", "clang++"]);
+    compare("cpp/exceptions.cpp", &["g++", "clang++"]);
 }
