@@ -13,6 +13,7 @@ mod kernel;
 mod projects;
 mod report;
 mod sources;
+mod workdir;
 
 pub use agent::{Agent, Attached, Outcome, agent_path, sources};
 pub use build::{Build, fixture, scratch, workspace};
@@ -24,3 +25,4 @@ pub use kernel::kernel;
 pub use projects::Project;
 pub use report::{Coverage, FileCoverage};
 pub use sources::package_dir;
+pub use workdir::{Said, Workdir, tracefile};

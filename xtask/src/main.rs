@@ -69,7 +69,9 @@ fn run() -> anyhow::Result<()> {
         Command::Bench { smoke, json } => bench::run_bench(smoke, json),
         Command::Golden => {
             let mut test = shell::cargo(["test", "--quiet", "--package", "cov-tests", "--test", "golden"]);
-            shell::run(test.env("COV_GOLDEN", "write"))
+            shell::run(test.env("COV_GOLDEN", "write"))?;
+            let mut keys = shell::cargo(["test", "--quiet", "--package", "cov-agent", "--lib", "config::"]);
+            shell::run(keys.env("COV_GOLDEN", "write"))
         }
         Command::Demo => demo::run_demo(),
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),

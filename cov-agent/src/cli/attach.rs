@@ -3,9 +3,9 @@
 use super::args::AttachArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::measure::{Measurement, formats, is_system_library, skipped_message};
-use super::message::{Message, Slug};
-use super::setup::{Setup, chain};
+use super::measure::{Measurement, is_system_library, skipped_message};
+use super::message::{Message, Slug, chain};
+use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
 use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
@@ -62,7 +62,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         .note(&format!("attached to {names}; ends with {}", if pids.len() == 1 { "it" } else { "the last of them" }));
     let waited = block_on(wait(&mut attached, settings.duration.value.0)).and_then(|waited| waited);
     // What was counted until then is written in every case.
-    let written = measurement.finish(names, &output, &formats(settings));
+    let written = measurement.finish(names, &output, settings);
     waited.map_err(|e| failed("waiting for the processes", &e))?;
     written.map(|()| Exit::Success)
 }

@@ -1,15 +1,14 @@
 //! What `run` and `--pid` have in common: reading objects, arming, writing the results.
 
 use super::console::{Console, Verbosity};
-use super::message::{Message, Slug};
+use super::message::{Message, Slug, chain};
 use super::object_error;
 use super::progress::Progress;
-use super::setup::{Setup, chain, output_message};
-use super::summary;
+use super::setup::Setup;
+use super::{output, refine, summary};
 use crate::config::Settings;
-use crate::coverage::{LossKind, Run};
+use crate::coverage::{LossKind, Run, paths};
 use crate::format::output::OutputDir;
-use crate::format::{Format, WRITABLE};
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::Instruction;
 use crate::probe::{Bpf, Options, ProbeError};
@@ -92,7 +91,7 @@ impl<'a> Measurement<'a> {
     }
 
     /// Turns counters into files and prints the summary.
-    pub(super) fn finish(self, program: String, output: &OutputDir<'_>, formats: &[Format]) -> Result<(), Message> {
+    pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
         let Self { setup, console, mut runner, left_out } = self;
         let begun = Instant::now();
         let collected = runner.collect_coverage_results();
@@ -101,7 +100,9 @@ impl<'a> Measurement<'a> {
         let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
         console.detail(&format!("read the counters in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
-        let written = output.write(&snapshot, formats).map_err(|e| output_message(&e));
+        let directory = paths::normalize("/", &setup.directory);
+        let mut snapshot = refine::finish(snapshot, settings, &directory, &setup.invoker, console)?;
+        let written = output::write(&mut snapshot, settings, output, &setup.invoker, console);
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));
         if console.verbosity() > Verbosity::Quiet {
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
@@ -110,11 +111,6 @@ impl<'a> Measurement<'a> {
         collected.map_err(|e| probe_message(&e))?;
         written.map(drop)
     }
-}
-
-/// The formats to write: those that were asked for; else those of the default that have a writer.
-pub(super) fn formats(settings: &Settings) -> Vec<Format> {
-    settings.output_format.0.iter().copied().filter(|format| WRITABLE.contains(format)).collect()
 }
 
 /// Whether a library belongs to the system. Such a one is never armed: every process of the machine

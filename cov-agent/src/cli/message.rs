@@ -3,6 +3,7 @@
 //! `docs/src/reference/messages.md` explains each; a test compares the two.
 
 use super::exit::Exit;
+use std::error::Error;
 use std::fmt;
 
 /// The name of a kind of message: it stands at the end of the line, in parentheses.
@@ -60,13 +61,15 @@ pub enum Slug {
     Git,
     /// A source file is not there.
     NoSource,
+    /// An exclusion marker has no partner.
+    Marker,
     /// Anything else that failed inside the agent.
     Failed,
 }
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -93,6 +96,7 @@ impl Slug {
         Self::NoData,
         Self::Git,
         Self::NoSource,
+        Self::Marker,
         Self::Failed,
     ];
 
@@ -126,6 +130,7 @@ impl Slug {
             Self::NoData => "no-data",
             Self::Git => "git",
             Self::NoSource => "no-source",
+            Self::Marker => "marker",
             Self::Failed => "failed",
         }
     }
@@ -173,7 +178,22 @@ impl fmt::Display for Message {
     }
 }
 
-impl std::error::Error for Message {}
+impl Error for Message {}
+
+/// An error and its causes in one line; a cause whose words the error already has is left out.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
 
 /// `text` on one line, with nothing that a terminal obeys: file names may hold escape sequences.
 #[must_use]

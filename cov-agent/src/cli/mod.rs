@@ -1,20 +1,29 @@
 //! The command line: arguments, messages, progress, tables, exit codes; one file a command.
 
+mod annotate;
 mod args;
 #[cfg(feature = "collect")]
 mod attach;
+mod check;
 mod config;
 mod console;
+mod data;
 mod data_args;
 pub mod exit;
+mod invoker;
 #[cfg(feature = "collect")]
 mod lines;
 #[cfg(feature = "collect")]
 mod measure;
+mod merge;
 mod message;
 #[cfg(feature = "collect")]
 mod object_error;
+mod output;
 mod progress;
+mod refine;
+mod report;
+mod rows;
 #[cfg(feature = "collect")]
 mod run;
 mod settings;
@@ -23,6 +32,7 @@ mod setup;
 mod stdout;
 mod summary;
 mod table;
+mod untouched;
 mod usage;
 
 use crate::config::Loaded;
@@ -66,19 +76,31 @@ fn command() -> Exit {
 
 /// Does what the command line says. `stdout` is what results are printed to.
 fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Result<Exit, Message> {
+    let settings = &loaded.settings;
     match &cli.command {
+        Some(Command::Run(args)) if !*settings.enabled => untouched::run(args, settings),
+        None if !*settings.enabled => {
+            let text = format!("measuring is switched off: enabled = false ({})", settings.enabled.origin);
+            console.warning(&Message::new(Slug::Config, text));
+            Ok(Exit::Success)
+        }
         #[cfg(feature = "collect")]
-        None => attach::run(&cli.attach, &loaded.settings, console),
+        None => attach::run(&cli.attach, settings, console),
         #[cfg(feature = "collect")]
-        Some(Command::Run(args)) => run::run(args, &loaded.settings, console),
+        Some(Command::Run(args)) => run::run(args, settings, console),
         #[cfg(feature = "collect")]
-        Some(Command::Lines(args)) => lines::run(args, &loaded.settings),
+        Some(Command::Lines(args)) => lines::run(args, settings),
         #[cfg(not(feature = "collect"))]
         None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_)) => {
-            let _ = console;
             Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))
         }
+        Some(Command::Merge(args)) => merge::merge(args, settings, console),
+        Some(Command::Convert(args)) => merge::convert(args, settings, console),
+        Some(Command::Report(args)) => report::report(args, settings, console, stdout),
+        Some(Command::Check(args)) => check::check(args, settings, console, stdout),
+        Some(Command::Annotate(args)) => annotate::annotate(args, settings, console, stdout),
         Some(Command::Config(args)) => config::config(args, loaded, stdout),
-        other => Err(Message::new(Slug::Failed, format!("{other:?} is not there yet"))),
+        #[cfg(feature = "collect")]
+        Some(Command::Doctor(_)) => Err(Message::new(Slug::Failed, "doctor is not there yet")),
     }
 }

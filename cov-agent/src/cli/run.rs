@@ -3,9 +3,9 @@
 use super::args::RunArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::measure::{Measurement, formats, is_system_library, skipped_message};
-use super::message::{Message, Slug};
-use super::setup::{Setup, chain};
+use super::measure::{Measurement, is_system_library, skipped_message};
+use super::message::{Message, Slug, chain};
+use super::setup::Setup;
 use crate::config::Settings;
 use crate::object::needed::{self, LoaderEnvironment};
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
@@ -53,7 +53,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     };
 
     // From here on the program has run: whatever fails is told, and the exit status is the program's.
-    if let Err(error) = measurement.finish(program_name(args), &output, &formats(settings)) {
+    if let Err(error) = measurement.finish(program_name(args), &output, settings) {
         console.error(&error);
     }
     Ok(Exit::Program(ending.exit_code()))

@@ -1,13 +1,13 @@
 //! What `run`, `--pid` and `lines` begin with: on whose behalf, which sources, where to.
 
-use super::message::{Message, Slug};
+use super::message::{Message, Slug, chain};
+use super::output;
 use super::summary::LeftOut;
 use crate::config::Settings;
 use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
-use crate::format::output::{OutputDir, OutputError};
+use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::runner::Invoker;
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +58,8 @@ impl Setup {
 
     /// Opens the output directory and makes sure that files can be made in it.
     pub(super) fn output(&self, settings: &Settings) -> Result<OutputDir<'_>, Message> {
-        let output = OutputDir::open(settings.output.value.clone(), &self.invoker).map_err(|e| output_message(&e))?;
-        output.check().map_err(|e| output_message(&e))?;
+        let output = output::open(settings, &self.invoker)?;
+        output.check().map_err(|e| output::message(&e))?;
         Ok(output)
     }
 
@@ -84,28 +84,4 @@ impl Setup {
 
 fn display(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// An error and its causes in one line; a cause whose words the error already has is left out.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// The message for output that cannot be written.
-pub(super) fn output_message(error: &OutputError) -> Message {
-    let slug = match error {
-        OutputError::Directory { source, .. } | OutputError::File { source, .. } => Slug::of_write(source),
-        OutputError::ForeignLink { .. } => Slug::OutputNotWritable,
-    };
-    Message::new(slug, chain(error))
 }

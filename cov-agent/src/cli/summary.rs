@@ -54,7 +54,7 @@ fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> (usize, &'a str) {
 }
 
 /// A warning for each kind of loss.
-fn losses(losses: &Losses) -> Vec<Message> {
+pub(super) fn losses(losses: &Losses) -> Vec<Message> {
     let messages = losses.iter().map(|(kind, loss)| {
         let some = loss.details.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
         let more = if loss.details.len() > 3 { "; …" } else { "" };
@@ -87,7 +87,7 @@ pub(crate) fn table(console: Console, snapshot: &Snapshot) -> String {
     let mut last = vec![Cell::styled(name, BOLD)];
     last.extend(numbers(total.0, total.1));
     let heading = vec!["File", "Lines", "Covered", "Percent", "Hottest", "Count"];
-    Table { heading, rows, total: Some(last) }.render(console)
+    Table { heading, rows, total: Some(last), text_last: false }.render(console)
 }
 
 fn numbers(lines: usize, covered: usize) -> [Cell; 3] {

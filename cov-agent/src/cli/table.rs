@@ -49,6 +49,8 @@ pub(crate) struct Table {
     pub rows: Vec<Vec<Cell>>,
     /// The last row, below a rule.
     pub total: Option<Vec<Cell>>,
+    /// Whether the last column is text of any length, written behind the others.
+    pub text_last: bool,
 }
 
 impl Table {
@@ -61,6 +63,11 @@ impl Table {
                 *width = (*width).max(cell.text.width());
             }
         }
+        if self.text_last
+            && let (Some(width), Some(name)) = (widths.last_mut(), self.heading.last())
+        {
+            *width = name.width();
+        }
         let numbers: usize = widths.iter().skip(1).map(|w| w + GAP.len()).sum();
         if let Some(path) = widths.first_mut() {
             *path = (*path).min(console.width().saturating_sub(numbers).max(MIN_PATH));
@@ -71,36 +78,39 @@ impl Table {
         };
         let mut out = String::new();
         let heading: Vec<Cell> = self.heading.iter().map(|h| Cell::styled(*h, BOLD)).collect();
-        push_row(&mut out, console, &widths, &heading);
+        self.push_row(&mut out, console, &widths, &heading);
         out.push_str(&format!("{rule}\n"));
         for row in &self.rows {
-            push_row(&mut out, console, &widths, row);
+            self.push_row(&mut out, console, &widths, row);
         }
         if let Some(total) = &self.total {
             out.push_str(&format!("{rule}\n"));
-            push_row(&mut out, console, &widths, total);
+            self.push_row(&mut out, console, &widths, total);
         }
         out
     }
-}
 
-fn push_row(out: &mut String, console: Console, widths: &[usize], row: &[Cell]) {
-    let mut line = String::new();
-    for (column, (cell, &width)) in row.iter().zip(widths).enumerate() {
-        let text = if column == 0 { shorten(&cell.text, width, console.is_terminal()) } else { cell.text.clone() };
-        let space = " ".repeat(width.saturating_sub(text.width()));
-        let text = console.paint(cell.style, &text);
-        if column == 0 {
-            line.push_str(&text);
-            line.push_str(&space);
-        } else {
-            line.push_str(GAP);
-            line.push_str(&space);
-            line.push_str(&text);
+    fn push_row(&self, out: &mut String, console: Console, widths: &[usize], row: &[Cell]) {
+        let mut line = String::new();
+        for (column, (cell, &width)) in row.iter().zip(widths).enumerate() {
+            let text = if column == 0 { shorten(&cell.text, width, console.is_terminal()) } else { cell.text.clone() };
+            let space = " ".repeat(width.saturating_sub(text.width()));
+            let text = console.paint(cell.style, &text);
+            if self.text_last && column + 1 == widths.len() {
+                line.push_str(GAP);
+                line.push_str(&text);
+            } else if column == 0 {
+                line.push_str(&text);
+                line.push_str(&space);
+            } else {
+                line.push_str(GAP);
+                line.push_str(&space);
+                line.push_str(&text);
+            }
         }
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
-    out.push_str(line.trim_end());
-    out.push('\n');
 }
 
 /// The end of `path` that fits `width` columns, after a sign that something is missing.
@@ -130,6 +140,7 @@ mod tests {
             heading: vec!["File", "Lines", "Percent"],
             rows: vec![row("src/a.c", "7", "50.0%"), row("a/very/long/path/to/some/source/file.rs", "1234567", "0.1%")],
             total: Some(row("Total", "1234574", "0.1%")),
+            text_last: false,
         }
     }
 

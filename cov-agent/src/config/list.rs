@@ -2,7 +2,7 @@
 
 use super::document::{Line, Raw};
 use super::value::{Bad, Value, bad};
-use crate::coverage::Filter;
+use crate::coverage::{Filter, Markers};
 use crate::format::Format;
 use std::path::PathBuf;
 
@@ -98,9 +98,10 @@ impl Value for Regexes {
             return Err(bad(raw, "a table", &Self::allowed()));
         };
         let lines = lines.iter().filter(|line| !line.text.trim().is_empty());
-        let check = |text: &str| match regex::Regex::new(text.trim()) {
-            Ok(_) => Ok(text.trim().to_owned()),
-            Err(error) => Err(format!("'{text}' is no regular expression: {}", last_line(&error.to_string()))),
+        let check = |text: &str| {
+            let pattern = text.trim().to_owned();
+            let compiled = Markers::new(Some(std::slice::from_ref(&pattern)), &[]);
+            compiled.map(|_| pattern).map_err(|error| error.to_string())
         };
         lines.map(|line| checked(line, check)).collect::<Result<_, _>>().map(Self)
     }
@@ -108,11 +109,6 @@ impl Value for Regexes {
     fn show(&self) -> String {
         self.0.join(" ⏎ ")
     }
-}
-
-/// The regex crate draws the place on the lines before the last one.
-fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ")
 }
 
 /// Which files to write.

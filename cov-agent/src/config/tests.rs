@@ -68,11 +68,11 @@ fn the_default_file_and_its_examples_have_no_faults() {
 
 #[test]
 fn the_manual_explains_every_key() {
-    const MARK: &str = "lib config:: -->\n";
+    const MARK: &str = "cargo xtask golden -->\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/reference/configuration.md");
     let page = fs::read_to_string(&path).unwrap();
     let (before, keys) = page.split_once(MARK).unwrap();
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("COV_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(&path, format!("{before}{MARK}{}", reference())).unwrap();
     } else {
         assert_eq!(keys, reference());
@@ -196,7 +196,7 @@ context = ${NO_SUCH?}
         "coverage.ini:9: fail_under: '101' is not allowed; give a percentage from 0 to 100, or nothing".to_owned(),
         "coverage.ini:10: precision: 'ten' is not allowed; give a whole number from 0 to 9".to_owned(),
         "coverage.ini:13: include_patterns: bad pattern \"lib/[a\": unclosed character class; missing ']' (`*` matches inside a directory, `**` across directories, `?` one letter)".to_owned(),
-        "coverage.ini:16: exclude_lines: '(' is no regular expression: unclosed group".to_owned(),
+        "coverage.ini:16: exclude_lines: bad exclusion pattern \"(\": unclosed group".to_owned(),
         "coverage.ini:17: sort: 'speed' is not allowed; give name, lines, missing, cover or hottest, with - in front for the other way round".to_owned(),
         "coverage.ini:18: color: 'red' is not allowed; give auto, always or never".to_owned(),
         "coverage.ini:19: duration: 'soon' is not allowed; give a number of seconds such as 10 or 0.5, or nothing".to_owned(),

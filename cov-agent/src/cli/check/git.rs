@@ -31,7 +31,9 @@ pub(super) enum GitError {
     NoRepository { directory: PathBuf, git: String },
     #[error("git knows no commit '{0}'; if it is a branch of a remote, fetch it first (git fetch origin BRANCH)")]
     NoCommit(String),
-    #[error("'{0}' and HEAD have no common commit here; a shallow clone must be deepened first (git fetch --unshallow)")]
+    #[error(
+        "'{0}' and HEAD have no common commit here; a shallow clone must be deepened first (git fetch --unshallow)"
+    )]
     NoCommonCommit(String),
     #[error("git diff failed: {0}")]
     Diff(String),

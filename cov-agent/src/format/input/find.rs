@@ -13,7 +13,8 @@ const MAX_DEPTH: usize = 32;
 /// in it and below.
 ///
 /// A run writes one data in several formats, so of each directory only the files of one format are
-/// taken, the one that keeps most: raw, else Parquet, JSON, `.coverage`, Cobertura, LCOV. Links to
+/// taken, the one that keeps most: raw, else Parquet, JSON, `.coverage`, Cobertura, LCOV. Beside
+/// `coverage_raw.dat` its history, `coverage_raw.N.dat`, is left out: it is in it. Links to
 /// directories are not followed. Sorted, each file once.
 ///
 /// # Errors
@@ -52,11 +53,23 @@ fn search(directory: &Path, depth: usize, inputs: &mut Vec<Input>) -> Result<(),
             found.entry(rank).or_default().push(Input::File(entry.path()));
         }
     }
-    inputs.extend(found.into_values().next().unwrap_or_default());
+    let mut found = found.into_values().next().unwrap_or_default();
+    let whole = Input::File(directory.join(Format::Raw.file_name()));
+    if found.contains(&whole) {
+        found.retain(|input| !matches!(input, Input::File(path) if is_history(path)));
+    }
+    inputs.extend(found);
     if depth > 0 {
         below.iter().try_for_each(|directory| search(directory, depth - 1, inputs))?;
     }
     Ok(())
+}
+
+/// Whether a file is `coverage_raw.N.dat`: one run's data, which `coverage_raw.dat` beside it holds
+/// too (the setting `preserve_data`).
+fn is_history(path: &Path) -> bool {
+    let number = |name: &str| Some(name.strip_prefix("coverage_raw.")?.strip_suffix(".dat")?.parse::<u64>().is_ok());
+    path.file_name().and_then(|name| number(name.to_str()?)).unwrap_or(false)
 }
 
 /// Whether a file's name says that it is of a format.

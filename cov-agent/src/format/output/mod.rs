@@ -8,9 +8,10 @@
 //! kill the old file is whole.
 
 mod directory;
+mod lock;
 
-use super::Format;
-use crate::coverage::Snapshot;
+pub use lock::DirLock;
+
 use directory::open_directory;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -123,26 +124,11 @@ impl<'a> OutputDir<'a> {
         })
     }
 
-    /// Writes a snapshot in several formats. Only when all are written to disk they take their
-    /// places. Returns their paths.
+    /// Replaces the files of these names by what the functions write. Only when all are written to
+    /// disk they take their places. Returns their paths.
     ///
     /// # Errors
     /// The first that occurs; then all files are as they were, unless renaming itself failed.
-    pub fn write(&self, snapshot: &Snapshot, formats: &[Format]) -> Result<Vec<PathBuf>, OutputError> {
-        let mut formats = formats.to_vec();
-        formats.sort_unstable();
-        formats.dedup();
-        let files: Vec<_> = formats
-            .iter()
-            .map(|&format| (format.file_name(), move |out: &mut dyn Write| super::write(format, snapshot, out)))
-            .collect();
-        self.replace(files)
-    }
-
-    /// Replaces the files of these names by what the functions write. Returns their paths.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
     pub fn replace<F>(&self, files: Vec<(&str, F)>) -> Result<Vec<PathBuf>, OutputError>
     where
         F: FnOnce(&mut dyn Write) -> io::Result<()>,
