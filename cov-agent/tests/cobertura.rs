@@ -4,7 +4,7 @@ mod common;
 
 use common::{output, put, run, tool, venv};
 use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
-use cov_agent::format::cobertura;
+use cov_agent::format::{Limits, cobertura};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -151,7 +151,7 @@ fn reports_of_coverage_py_are_read() {
     run(tool(&tools(), "coverage", directory.path()), ["xml", "-q", "-o", "theirs.xml"]);
     let path = directory.path().canonicalize().unwrap().join("theirs.xml");
     validate(&path);
-    let snapshot = cobertura::read(&mut fs::File::open(&path).unwrap()).unwrap();
+    let snapshot = cobertura::read(&mut fs::File::open(&path).unwrap(), Limits::default()).unwrap();
     let file = &snapshot.files()[0];
     assert_eq!(&**file.path(), path.with_file_name("pkg").join("b.py").to_str().unwrap());
     let lines: Vec<_> = file.lines().iter().map(|(line, count)| (line, count.value())).collect();

@@ -4,6 +4,7 @@ mod common;
 
 use common::{output, put, run, tool, venv};
 use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
+use cov_agent::format::Limits;
 use cov_agent::format::coverage_db::{self, Options};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +68,7 @@ impl Project {
     }
 
     fn read(&self, name: &str) -> Snapshot {
-        coverage_db::read(&mut File::open(self.directory.path().join(name)).unwrap()).unwrap()
+        coverage_db::read(&mut File::open(self.directory.path().join(name)).unwrap(), Limits::default()).unwrap()
     }
 
     /// Lines 3, 4 and 6 of both native files ran, 5 and 8 did not; the tests are contexts.

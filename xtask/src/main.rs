@@ -49,6 +49,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the SQL queries on Spark, in local mode, and compare with DuckDB (needs Java 17)
+    Spark,
     /// Check the rules that no compiler knows: who may use whom, file lengths, machine paths
     Tidy,
 }
@@ -77,6 +79,10 @@ fn run() -> anyhow::Result<()> {
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
         Command::Ebpf { check } => ebpf::run_ebpf(check),
+        Command::Spark => {
+            let test = ["test", "--quiet", "--package", "cov-agent", "--no-default-features", "--test", "parquet"];
+            shell::run(shell::cargo(test).args(["--", "--ignored", "spark"]))
+        }
         Command::Tidy => tidy::run(),
     }
 }

@@ -1,7 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs};
-use crate::format::{Format, WRITABLE};
+use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -208,7 +208,7 @@ pub struct DoctorArgs {
 
 /// One of the formats' names.
 fn format() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(WRITABLE.iter().map(|format| format.name())).try_map(|name| name.parse::<Format>())
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
 
 /// A process id.

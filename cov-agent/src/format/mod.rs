@@ -9,6 +9,7 @@ pub mod json;
 pub mod lcov;
 mod name;
 pub mod output;
+pub mod parquet;
 pub mod raw;
 pub mod source;
 #[cfg(test)]
@@ -21,14 +22,10 @@ pub use name::{Format, UnknownFormat};
 use crate::coverage::Snapshot;
 use std::io::{self, Write};
 
-/// The formats that have a writer, in the order in which they are named; a new one joins here and
-/// in [`write`].
-pub const WRITABLE: &[Format] = &[Format::Coverage, Format::Json, Format::Raw, Format::Lcov, Format::Cobertura];
-
 /// Writes a snapshot in a format.
 ///
 /// # Errors
-/// Those of `out`; `Unsupported` for a format without a writer.
+/// Those of `out`.
 pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Coverage => coverage_db::write(snapshot, &coverage_db::Options::default(), out),
@@ -36,7 +33,7 @@ pub fn write(format: Format, snapshot: &Snapshot, out: &mut dyn Write) -> io::Re
         Format::Raw => raw::write(snapshot, out),
         Format::Lcov => lcov::write(snapshot, out),
         Format::Cobertura => cobertura::write(snapshot, out),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("the format {format} has no writer"))),
+        Format::Parquet => parquet::write(snapshot, out),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading `cobertura.xml`, ours or any other tool's.
 
 use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Snapshot, paths};
-use crate::format::ReadError;
+use crate::format::error::Budget;
+use crate::format::{Limits, ReadError};
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -17,11 +18,13 @@ const MAX_TAG: u64 = 1 << 20;
 ///
 /// # Errors
 /// Those of `input`; anything that is not well-formed XML in UTF-8 with the elements of Cobertura.
-pub fn read(input: &mut dyn Read) -> Result<Snapshot, ReadError> {
+pub fn read(input: &mut dyn Read, limits: Limits) -> Result<Snapshot, ReadError> {
     let mut xml = Reader::from_reader(BufReader::with_capacity(1 << 16, Metered { input, left: MAX_TAG }));
     xml.config_mut().expand_empty_elements = true;
     let mut report = Report::default();
     let mut buffer = Vec::new();
+    let mut budget = Budget::new(limits);
+    let mut files = 0;
     loop {
         xml.get_mut().get_mut().left = MAX_TAG;
         let at = xml.buffer_position();
@@ -30,6 +33,11 @@ pub fn read(input: &mut dyn Read) -> Result<Snapshot, ReadError> {
             Ok(event) => report.event(event).map_err(|what| damaged(format!("{what} (at byte {at})")))?,
             Err(quick_xml::Error::Io(error)) => return Err(error_of(&error)),
             Err(error) => return Err(damaged(format!("{error} (at byte {})", xml.error_position()))),
+        }
+        budget.records(std::mem::take(&mut report.records))?;
+        while files < report.files.len() {
+            budget.file()?;
+            files += 1;
         }
         buffer.clear();
     }
@@ -82,6 +90,8 @@ struct Report {
     within: Vec<Element>,
     sources: Vec<String>,
     files: Vec<FileCoverage>,
+    /// Lines since somebody counted.
+    records: usize,
     /// The name of the method whose line comes next.
     method: Option<String>,
 }
@@ -149,6 +159,7 @@ impl Report {
             return Err("line 0; lines count from 1".into());
         }
         let Some(file) = self.files.last_mut() else { return Ok(()) };
+        self.records += 1;
         if self.within.contains(&Element::Method) {
             // The first line stands for the function; the others are among the class's own.
             if let Some(name) = self.method.take() {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
-use crate::format::{ReadError, testing};
+use crate::format::{Limits, ReadError, testing};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -88,7 +88,7 @@ proptest! {
     #[test]
     fn lines_and_counts_come_back(snapshot in testing::snapshots()) {
         let first = text(&snapshot);
-        let back = read(&mut first.as_bytes()).unwrap();
+        let back = read(&mut first.as_bytes(), Limits::default()).unwrap();
         prop_assert_eq!(expected(&back), expected(&snapshot));
         let functions = |s: &Snapshot| -> Vec<usize> { s.files().iter().map(|f| f.functions().count()).collect() };
         prop_assert_eq!(functions(&back), functions(&snapshot));
@@ -106,7 +106,7 @@ proptest! {
 }
 
 fn read_str(text: &str) -> Result<Snapshot, ReadError> {
-    read(&mut text.as_bytes())
+    read(&mut text.as_bytes(), Limits::default())
 }
 
 #[test]
@@ -173,13 +173,17 @@ fn errors_say_what_is_wrong_and_where() {
     for (text, what) in cases {
         assert_eq!(read_str(&text).unwrap_err().to_string(), format!("not a valid Cobertura report: {what}"), "{text}");
     }
+    let lines = (1..5).map(|n| format!("<line number='{n}' hits='1'/>")).collect::<String>();
+    let few = Limits { files: 1, records: 3 };
+    let error = read(&mut line(&lines).as_bytes(), few).unwrap_err().to_string();
+    assert_eq!(error, "too big: more than 3 line records; refused, to bound memory");
     let long = format!("<coverage version='{}", "x".repeat(3 << 20));
     assert_eq!(read_str(&long).unwrap_err().to_string(), "too big: a tag of more than 1048576 bytes");
-    assert!(read(&mut &b"<coverage version='\xff'/>"[..]).is_err());
+    assert!(read(&mut &b"<coverage version='\xff'/>"[..], Limits::default()).is_err());
 }
 
 #[test]
 fn damage_is_an_error_or_harmless() {
     let bytes = text(&sample()).trim_end().to_owned().into_bytes();
-    testing::damage(&bytes, true, |bytes| read(&mut &bytes[..]));
+    testing::damage(&bytes, true, |bytes| read(&mut &bytes[..], Limits::default()));
 }

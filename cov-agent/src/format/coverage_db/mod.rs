@@ -16,6 +16,7 @@ mod write;
 pub use read::read;
 pub use write::write;
 
+use super::ReadError;
 use crate::coverage::Snapshot;
 use std::path::{Path, PathBuf};
 
@@ -98,13 +99,8 @@ pub fn is_data_file_name(path: &Path, base: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && !rest.ends_with("-journal"))
 }
 
-/// More than a reader takes.
-#[derive(Debug, PartialEq, Eq)]
-enum TooMany {
-    /// A line of this number.
-    Line(u64),
-    /// So many lines.
-    Lines,
+fn too_high(line: u64) -> ReadError {
+    ReadError::TooBig(format!("line {line}; the highest that is read is {MAX_LINE}"))
 }
 
 #[cfg(test)]

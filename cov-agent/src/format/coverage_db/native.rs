@@ -5,8 +5,10 @@
 //! in every version, while it drops tables and `meta` keys that it does not know. The plugin `cov_agent_coverage`
 //! reads them back, and so does [`super::read`].
 
-use super::{TooMany, numbits};
+use super::numbits;
 use crate::coverage::FileCoverage;
+use crate::format::ReadError;
+use crate::format::error::Budget;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -87,25 +89,20 @@ impl Rows {
         rows.get(..rows.partition_point(|row| row.key.starts_with(shared))).unwrap_or(&[])
     }
 
-    /// Adds the carried lines to `file` and says how many they were; at most `budget`, else, or with a line number
-    /// that is too high, it fails.
-    pub(super) fn apply(&self, file: &mut FileCoverage, budget: usize) -> Result<usize, TooMany> {
+    /// Adds the carried lines to `file`. Fails with a line number that is too high, or too many lines.
+    pub(super) fn apply(&self, file: &mut FileCoverage, budget: &mut Budget) -> Result<(), ReadError> {
         let path = file.path().clone();
-        let mut added = 0;
         for row in self.of(&path) {
             for line in numbits::lines(&row.executable)? {
+                budget.records(1)?;
                 file.executable(line);
-                added += 1;
             }
             for line in numbits::lines(&row.excluded)? {
+                budget.records(1)?;
                 file.exclude(line);
-                added += 1;
-            }
-            if added > budget {
-                return Err(TooMany::Lines);
             }
         }
-        Ok(added)
+        Ok(())
     }
 }
 
@@ -123,6 +120,7 @@ fn common(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Limits;
 
     fn row(path: &str, executable: &[u32], excluded: &[u32]) -> String {
         let mut file = FileCoverage::new(path);
@@ -133,7 +131,7 @@ mod tests {
 
     fn found(rows: &Rows, path: &str) -> (Vec<u32>, Vec<u32>) {
         let mut file = FileCoverage::new(path);
-        rows.apply(&mut file, usize::MAX).unwrap();
+        rows.apply(&mut file, &mut Budget::new(Limits::default())).unwrap();
         (file.lines().iter().map(|(line, _)| line).collect(), file.excluded_lines().collect())
     }
 

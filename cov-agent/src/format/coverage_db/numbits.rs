@@ -1,6 +1,7 @@
 //! Sets of line numbers as coverage.py stores them: bit `n % 8`, least significant first, of byte `n / 8`.
 
-use super::TooMany;
+use super::too_high;
+use crate::format::ReadError;
 
 /// The set of `lines`; trailing zero bytes are never there. Lines above [`super::MAX_LINE`] are left out.
 pub(super) fn from_lines(lines: impl IntoIterator<Item = u32>) -> Vec<u8> {
@@ -18,10 +19,10 @@ pub(super) fn from_lines(lines: impl IntoIterator<Item = u32>) -> Vec<u8> {
 }
 
 /// The lines of a set, rising. Fails where it reaches beyond [`super::MAX_LINE`].
-pub(super) fn lines(bits: &[u8]) -> Result<impl Iterator<Item = u32> + '_, TooMany> {
+pub(super) fn lines(bits: &[u8]) -> Result<impl Iterator<Item = u32> + '_, ReadError> {
     let last = (bits.len() as u64 * 8).saturating_sub(1);
     if last > u64::from(super::MAX_LINE | 7) {
-        return Err(TooMany::Line(last));
+        return Err(too_high(last));
     }
     Ok((0u32..)
         .zip(bits)
@@ -40,7 +41,8 @@ mod tests {
         assert_eq!(from_lines([1, 2, 3, 8, 17]), [0b0000_1110, 0b0000_0001, 0b0000_0010]);
         assert_eq!(from_lines([]), [0u8; 0]);
         assert_eq!(lines(&[0, 0x80, 0]).unwrap().collect::<Vec<_>>(), [15]);
-        assert_eq!(lines(&vec![0; 1 << 22]).err(), Some(TooMany::Line((1 << 25) - 1)));
+        let error = lines(&vec![0; 1 << 22]).err().unwrap().to_string();
+        assert_eq!(error, "too big: line 33554431; the highest that is read is 16777216");
     }
 
     proptest! {

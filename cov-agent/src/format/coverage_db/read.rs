@@ -1,8 +1,9 @@
 //! Reading `.coverage`, ours or coverage.py's.
 
-use super::{MAX_LINE, SCHEMA_VERSION, TooMany, native, numbits};
+use super::{MAX_LINE, SCHEMA_VERSION, native, numbits, too_high};
 use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Snapshot};
-use crate::format::ReadError;
+use crate::format::error::Budget;
+use crate::format::{Limits, ReadError};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -12,21 +13,13 @@ use std::io::Read;
 /// The biggest data file that is read, in bytes.
 const MAX_SIZE: u64 = 4 << 30;
 
-/// The most rows, and lines in them, that are read: what keeps a small file from filling the memory.
-const MAX_RECORDS: usize = 1 << 26;
-
 /// Reads a data file. A hit counts "≥1" in its context. Paths stay as they are: relative ones belong to the directory
 /// in which coverage.py ran. Executable are the lines that ran, and for native files those that we wrote with them.
 ///
 /// # Errors
 /// Those of `input`; anything that is not a data file of schema version 7, is damaged, or announces more than a
 /// program can have.
-pub fn read(input: &mut dyn Read) -> Result<Snapshot, ReadError> {
-    read_at_most(MAX_RECORDS, input)
-}
-
-/// As [`read`], with at most `budget` rows and lines in them.
-pub(super) fn read_at_most(budget: usize, input: &mut dyn Read) -> Result<Snapshot, ReadError> {
+pub fn read(input: &mut dyn Read, limits: Limits) -> Result<Snapshot, ReadError> {
     let mut bytes = Vec::new();
     input.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SIZE {
@@ -43,7 +36,7 @@ pub(super) fn read_at_most(budget: usize, input: &mut dyn Read) -> Result<Snapsh
     let mut database = Connection::open_in_memory().map_err(damaged)?;
     database.deserialize_read_exact("main", bytes.as_slice(), bytes.len(), true).map_err(damaged)?;
     drop(bytes);
-    Reader::of(database, budget)?.read()
+    Reader::of(database, limits)?.read()
 }
 
 /// The size in bytes that the file's header gives: page size at byte 16 (1 stands for 65536), pages at byte 28.
@@ -69,28 +62,18 @@ fn invalid(what: impl Into<String>) -> ReadError {
     ReadError::damaged("coverage.py data file", what)
 }
 
-impl From<TooMany> for ReadError {
-    fn from(error: TooMany) -> Self {
-        match error {
-            TooMany::Line(line) => Self::TooBig(format!("line {line}; the highest that is read is {MAX_LINE}")),
-            TooMany::Lines => Self::TooBig("more lines than any program has".into()),
-        }
-    }
-}
-
 struct Reader {
     database: Connection,
-    /// Rows and lines that may still come.
-    budget: usize,
+    budget: Budget,
 }
 
 impl Reader {
-    fn of(database: Connection, budget: usize) -> Result<Self, ReadError> {
+    fn of(database: Connection, limits: Limits) -> Result<Self, ReadError> {
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(damaged)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(damaged)?;
         database.set_limit(Limit::SQLITE_LIMIT_LENGTH, 64 << 20).map_err(damaged)?;
         database.execute_batch("pragma cell_size_check = on").map_err(damaged)?;
-        let reader = Self { database, budget };
+        let reader = Self { database, budget: Budget::new(limits) };
         // A view or a computed column under one of these names could make SQLite work for ever.
         for table in ["coverage_schema", "meta", "file", "context", "line_bits", "arc"] {
             let sql = "select sql from sqlite_schema where type = 'table' and name = ?";
@@ -119,17 +102,17 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Calls `each` with every row; both rows and what `each` returns are taken off the budget.
+    /// Calls `each` with every row; each is a record.
     fn rows(
         &mut self,
         sql: &str,
-        mut each: impl FnMut(&Row<'_>, usize) -> Result<usize, ReadError>,
+        mut each: impl FnMut(&Row<'_>, &mut Budget) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut statement = self.database.prepare(sql).map_err(damaged)?;
         let mut rows = statement.query([]).map_err(damaged)?;
         while let Some(row) = rows.next().map_err(damaged)? {
-            let used = each(row, self.budget)?.saturating_add(1);
-            self.budget = self.budget.checked_sub(used).ok_or(TooMany::Lines)?;
+            self.budget.records(1)?;
+            each(row, &mut self.budget)?;
         }
         Ok(())
     }
@@ -144,7 +127,7 @@ impl Reader {
                 Some(false) => drop(contexts.insert(row.get(0).map_err(damaged)?, name)),
                 None => return Err(invalid("the lines of a native file are damaged")),
             }
-            Ok(0)
+            Ok(())
         })?;
         carried.sort();
 
@@ -152,9 +135,12 @@ impl Reader {
         self.rows("select id, path from file", |row, budget| {
             let path: String = row.get(1).map_err(damaged)?;
             let mut file = FileCoverage::new(path);
-            let added = if native::is_native(file.path()) { carried.apply(&mut file, budget)? } else { 0 };
+            budget.file()?;
+            if native::is_native(file.path()) {
+                carried.apply(&mut file, budget)?;
+            }
             files.insert(row.get(0).map_err(damaged)?, file);
-            Ok(added)
+            Ok(())
         })?;
         drop(carried);
 
@@ -170,15 +156,11 @@ impl Reader {
         self.rows("select file_id, context_id, numbits from line_bits", |row, budget| {
             let at = find(row)?;
             let bits = row.get_ref(2).map_err(damaged)?.as_blob().map_err(|e| invalid(e.to_string()))?;
-            let mut added = 0;
             for line in numbits::lines(bits)? {
+                budget.records(1)?;
                 record(at, line)?;
-                added += 1;
-                if added > budget {
-                    return Err(TooMany::Lines.into());
-                }
             }
-            Ok(added)
+            Ok(())
         })?;
         // A line is the end of many arcs and counts once.
         let mut lines: BTreeSet<((i64, i64), u32)> = BTreeSet::new();
@@ -188,11 +170,11 @@ impl Reader {
                 let line: i64 = row.get(column).map_err(damaged)?;
                 if line > 0 {
                     let line = u32::try_from(line).ok().filter(|&line| line <= MAX_LINE);
-                    let line = line.ok_or_else(|| TooMany::Line(line_number(row, column)))?;
+                    let line = line.ok_or_else(|| too_high(line_number(row, column)))?;
                     lines.insert((at, line));
                 }
             }
-            Ok(2)
+            Ok(())
         })?;
         lines.into_iter().try_for_each(|(at, line)| record(at, line))?;
         let files = files.into_values().collect();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run};
-use crate::format::{ReadError, testing};
+use crate::format::{Limits, ReadError, testing};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ proptest! {
     #[test]
     fn lines_contexts_and_exclusions_come_back(snapshot in testing::snapshots(), branch: bool) {
         let bytes = bytes(&snapshot, &Options { branch, ..with_plugin() });
-        let back = read(&mut &bytes[..]).unwrap();
+        let back = read(&mut &bytes[..], Limits::default()).unwrap();
         prop_assert_eq!(testing::lines(&back, |c| c), expected(&snapshot));
         let excluded = |s: &Snapshot| -> Vec<Vec<u32>> {
             s.files().iter().filter(|f| !f.path().ends_with(".py")).map(|f| f.excluded_lines().collect()).collect()
@@ -51,7 +51,7 @@ proptest! {
     fn equal_data_give_equal_bytes(snapshot in testing::snapshots()) {
         let first = bytes(&snapshot, &with_plugin());
         prop_assert_eq!(&first, &bytes(&snapshot, &with_plugin()));
-        let back = read(&mut &first[..]).unwrap();
+        let back = read(&mut &first[..], Limits::default()).unwrap();
         prop_assert_eq!(first, bytes(&back, &with_plugin()));
     }
 }
@@ -124,7 +124,7 @@ fn changed(sql: &str) -> Result<Snapshot, ReadError> {
     database.execute_batch(SCHEMA).unwrap();
     database.execute_batch("insert into coverage_schema values (7); insert into context values (1, '')").unwrap();
     database.execute_batch(sql).unwrap();
-    read(&mut &*database.serialize("main").unwrap())
+    read(&mut &*database.serialize("main").unwrap(), Limits::default())
 }
 
 #[test]
@@ -181,9 +181,12 @@ fn errors_say_what_is_wrong() {
     for (sql, message) in cases {
         assert_eq!(says(changed(sql)), message, "{sql}");
     }
-    assert!(says(read(&mut &b"SQLite format 3\0 and no more"[..])).starts_with("not a valid coverage.py data file: "));
-    assert!(says(read(&mut &b""[..])).starts_with("not a valid coverage.py data file: "));
-    assert!(says(read(&mut &b"<xml/>"[..])).starts_with("not a valid coverage.py data file: "));
+    assert!(
+        says(read(&mut &b"SQLite format 3\0 and no more"[..], Limits::default()))
+            .starts_with("not a valid coverage.py data file: ")
+    );
+    assert!(says(read(&mut &b""[..], Limits::default())).starts_with("not a valid coverage.py data file: "));
+    assert!(says(read(&mut &b"<xml/>"[..], Limits::default())).starts_with("not a valid coverage.py data file: "));
 }
 
 #[test]
@@ -191,14 +194,16 @@ fn what_is_announced_is_bounded() {
     let bytes = bytes(&sample(), &with_plugin());
     // Two contexts and a carrier, two files, 397 carried lines, three hits in three rows.
     let used = 3 + 2 + 397 + 3 + 3;
-    assert!(read::read_at_most(used, &mut &bytes[..]).is_ok());
-    for budget in [0, 1, 100, used - 1] {
-        let error = read::read_at_most(budget, &mut &bytes[..]).unwrap_err();
-        assert_eq!(error.to_string(), "too big: more lines than any program has");
+    let limited = |files, records| read(&mut &bytes[..], Limits { files, records }).map_err(|e| e.to_string());
+    assert!(limited(2, used).is_ok());
+    for records in [0, 1, 100, used - 1] {
+        let error = format!("too big: more than {records} line records; refused, to bound memory");
+        assert_eq!(limited(2, records), Err(error));
     }
+    assert_eq!(limited(1, used), Err("too big: more than 1 source files; refused, to bound memory".into()));
 }
 
 #[test]
 fn damage_is_an_error_or_harmless() {
-    testing::damage(&bytes(&sample(), &with_plugin()), true, |bytes| read(&mut &bytes[..]));
+    testing::damage(&bytes(&sample(), &with_plugin()), true, |bytes| read(&mut &bytes[..], Limits::default()));
 }

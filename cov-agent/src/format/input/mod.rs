@@ -16,7 +16,7 @@ mod tests;
 pub use find::find;
 pub use merge::{Options, merge, merge_to_raw};
 
-use super::{Format, Limits, ReadError, cobertura, coverage_db, json, lcov, raw};
+use super::{Format, Limits, ReadError, cobertura, coverage_db, json, lcov, parquet, raw};
 use crate::coverage::Snapshot;
 use std::fmt;
 use std::io::{self, Read};
@@ -54,7 +54,7 @@ pub enum InputError {
     /// A directory without data.
     #[error(
         "{directory}: no coverage data in it or below (looked for *.dat, coverage*.json, .coverage*, *.info, \
-         cobertura*.xml, coverage.xml)",
+         cobertura*.xml, coverage.xml, *.parquet)",
         directory = directory.display()
     )]
     Nothing {
@@ -117,13 +117,13 @@ pub fn read(mut from: impl Read, limits: Limits) -> Result<Snapshot, ReadError> 
         Some(Format::Raw) => raw::read(all, limits),
         Some(Format::Json) => json::read(all, limits),
         Some(Format::Lcov) => lcov::read(all, limits),
-        Some(Format::Coverage) => coverage_db::read(&mut all),
-        Some(Format::Cobertura) => cobertura::read(&mut all),
-        _ if head.is_empty() => Err(ReadError::damaged("coverage data file", "it is empty")),
-        Some(format) => Err(ReadError::damaged("coverage data file", format!("{format} data cannot be read"))),
+        Some(Format::Coverage) => coverage_db::read(&mut all, limits),
+        Some(Format::Cobertura) => cobertura::read(&mut all, limits),
+        Some(Format::Parquet) => parquet::read(&mut all, limits),
+        None if head.is_empty() => Err(ReadError::damaged("coverage data file", "it is empty")),
         None => Err(ReadError::damaged(
             "coverage data file",
-            "it looks like none of raw, coverage.py's .coverage and JSON, LCOV and Cobertura",
+            "it looks like none of raw, coverage.py's .coverage and JSON, LCOV, Cobertura and Parquet",
         )),
     }
 }
