@@ -1,7 +1,7 @@
 //! The running kernel, through bpf(2).
 
 use super::bisect::{self, Attempt};
-use super::counters::{CounterMap, Counters};
+use super::counters::Counters;
 use super::error::system_error;
 use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
@@ -14,10 +14,10 @@ use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLO
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// The kernel programs, built by `cargo xtask ebpf`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!("cov-ebpf.o");
@@ -55,6 +55,10 @@ pub struct Bpf {
     programs: Ebpf,
     program: &'static str,
     cpus: u32,
+    /// Counters on their way to the programs.
+    sharing: Vec<JoinHandle<Result<(), ProbeError>>>,
+    /// Whether a process is, or was, counted: its hits must find their counters.
+    counting: bool,
 }
 
 struct Object {
@@ -87,7 +91,7 @@ impl Bpf {
                     .map_err(|error| ProbeError::of("following processes", error))?;
             }
         }
-        Ok(Self { objects: Vec::new(), programs, program, cpus })
+        Ok(Self { objects: Vec::new(), programs, program, cpus, sharing: Vec::new(), counting: false })
     }
 
     /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
@@ -106,11 +110,32 @@ impl Bpf {
         HashMap::try_from(map).map_err(|error| ProbeError::of("finding the tracked processes", error))
     }
 
+    /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
+    /// wait for a grace period, some 5 ms: another thread does, while this one arms.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
-        let map = self.programs.map_mut(common::COUNTERS).ok_or(missing("COUNTERS"))?;
-        ArrayOfMaps::<_, CounterMap>::try_from(map)
-            .and_then(|mut maps| maps.set(index, counters.map(), 0))
-            .map_err(|error| ProbeError::of("sharing the counters", error))
+        let doing = "sharing the counters";
+        let Some(aya::maps::Map::ArrayOfMaps(outer)) = self.programs.map(common::COUNTERS) else {
+            return Err(missing("COUNTERS"));
+        };
+        let copy = |map: &MapData| {
+            let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| ProbeError::of(doing, error))?;
+            MapData::from_fd(fd).map_err(|error| ProbeError::of(doing, error))
+        };
+        let (outer, inner) = (copy(outer)?, copy(counters.map())?);
+        self.sharing.push(thread::spawn(move || {
+            ArrayOfMaps::<_, MapData>::try_from(aya::maps::Map::ArrayOfMaps(outer))
+                .and_then(|mut maps| maps.set(index, &inner, 0))
+                .map_err(|error| ProbeError::of(doing, error))
+        }));
+        Ok(())
+    }
+
+    /// Waits until the programs find all counters.
+    fn settle(&mut self) -> Result<(), ProbeError> {
+        self.sharing.drain(..).try_for_each(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Links for all of `sites` that the kernel takes, as few as can be.
@@ -172,7 +197,12 @@ impl Kernel for Bpf {
         touch(file, sites);
         // The file that was opened, whatever has become of its name.
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let (links, refused) = self.link(&target, &points)?;
+        let linked = self.link(&target, &points);
+        if self.counting || linked.is_err() {
+            // Also before the place is given to another object.
+            self.settle()?;
+        }
+        let (links, refused) = linked?;
         let object = Some(Object { counters, links });
         match self.objects.get_mut(free) {
             Some(place) => *place = object,
@@ -182,6 +212,8 @@ impl Kernel for Bpf {
     }
 
     fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
+        self.settle()?;
+        self.counting = true;
         match self.tracked()?.insert(&pid, &pid, 0) {
             Err(error) if system_error(&error) == Some(libc::E2BIG) => {
                 Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
@@ -256,6 +288,9 @@ fn attach(hit: &mut UProbe, target: &Path, points: &[UProbeAttachPoint<'static>]
 
 /// Closes links side by side: each waits for a grace period, all for the same one.
 fn close(links: Vec<UProbeLink>) {
+    if links.len() < 2 {
+        return drop(links);
+    }
     thread::scope(|scope| {
         for link in links {
             scope.spawn(|| drop(link));

@@ -14,12 +14,9 @@ const MAX_BYTES: u64 = 64 << 20;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_F_INNER_MAP: u32 = 1 << 12;
 
-/// The kernel's side of it.
-pub(super) type CounterMap = Array<MapData, u64>;
-
 /// The counters of one object.
 pub(super) struct Counters {
-    map: CounterMap,
+    map: Array<MapData, u64>,
     memory: MmapRaw,
     striping: Striping,
 }
@@ -29,7 +26,7 @@ impl Counters {
     pub(super) fn new(slots: u32, cpus: u32) -> Result<Self, ProbeError> {
         let doing = "making the counters";
         let striping = Striping::new(slots, cpus, MAX_BYTES);
-        let map = CounterMap::create(striping.len(), BPF_F_MMAPABLE | BPF_F_INNER_MAP)
+        let map: Array<MapData, u64> = Array::create(striping.len(), BPF_F_MMAPABLE | BPF_F_INNER_MAP)
             .map_err(|error| ProbeError::of(doing, error))?;
         let memory = MmapOptions::new()
             .len(striping.len() as usize * size_of::<u64>())
@@ -44,8 +41,8 @@ impl Counters {
     }
 
     /// The map, to be put among those that the programs find.
-    pub(super) fn map(&self) -> &CounterMap {
-        &self.map
+    pub(super) fn map(&self) -> &MapData {
+        self.map.map()
     }
 
     /// The counters by slot, each the sum of its stripes.

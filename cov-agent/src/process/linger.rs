@@ -1,0 +1,74 @@
+//! Leaving the disarming of probes behind.
+//!
+//! Whoever closes the last descriptor of an armed probe waits for a grace period of the kernel, tens
+//! of milliseconds, and a process that ends closes all of its own before its parent hears of it. So
+//! another process holds copies until this one has ended, and does the waiting.
+#![expect(unsafe_code, reason = "system calls after fork(2), where nothing else is allowed")]
+
+use super::pidfd;
+use nix::unistd::{ForkResult, fork};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+
+/// Makes a process that keeps the descriptors of this process's probes open until it has ended. To be
+/// called last, before they are closed. The other process has nothing else open, and a session of its
+/// own.
+///
+/// # Errors
+/// When the system fails; then closing takes its time here.
+pub fn linger() -> io::Result<()> {
+    let mut kept = probe_descriptors()?;
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let own = pidfd::open(std::process::id().cast_signed())?;
+    kept.push(own.as_raw_fd());
+    kept.sort_unstable();
+    // SAFETY: the child calls only what may be called after fork, and never returns.
+    match unsafe { fork() }? {
+        ForkResult::Parent { .. } => Ok(()),
+        // SAFETY: this is the child right after fork.
+        ForkResult::Child => unsafe { hold_until_ended(&kept, own.as_raw_fd()) },
+    }
+}
+
+/// The descriptors of links and perf events.
+fn probe_descriptors() -> io::Result<Vec<RawFd>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = target.to_string_lossy();
+        if target.starts_with("anon_inode:") && (target.contains("bpf_link") || target.contains("perf_event")) {
+            found.extend(entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+        }
+    }
+    Ok(found)
+}
+
+/// The child's way. `kept` is sorted and not empty.
+///
+/// # Safety
+/// Only in a child right after fork(2).
+unsafe fn hold_until_ended(kept: &[RawFd], parent: RawFd) -> ! {
+    let close = |first: RawFd, last: RawFd| {
+        if first <= last {
+            // SAFETY: takes integers. Nothing in this process uses what is closed.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    let mut next = 0;
+    for &fd in kept {
+        close(next, fd - 1);
+        next = fd + 1;
+    }
+    close(next, RawFd::MAX);
+    let mut ended = libc::pollfd { fd: parent, events: libc::POLLIN, revents: 0 };
+    // SAFETY: `ended` is valid; then the process ends. Blocked signals stay blocked.
+    unsafe {
+        libc::setsid();
+        while libc::poll(&raw mut ended, 1, -1) == -1 && *libc::__errno_location() == libc::EINTR {}
+        libc::_exit(0)
+    }
+}
