@@ -11,6 +11,10 @@ const MAX_SITES_PER_LINK: usize = 1 << 20;
 /// site among a million takes 20.
 const MAX_FAILURES: u32 = 400;
 
+/// Into how many parts a refused range is split. A failed link costs as much as it has sites, and each
+/// part that is taken stays a link of its own: more parts mean less of the one and more of the other.
+const PARTS: usize = 8;
+
 /// What attaching a link to some of the sites gave.
 pub(super) enum Attempt<L, E> {
     /// They are armed.
@@ -23,33 +27,27 @@ pub(super) enum Attempt<L, E> {
 
 /// Links for all sites but the refused ones, and those.
 pub(super) struct Outcome<L> {
-    /// The links, each with the sites it carries.
-    pub links: Vec<(Range<usize>, L)>,
+    /// The links.
+    pub links: Vec<L>,
     /// Refused sites by rising index.
     pub refused: Vec<(usize, io::Error)>,
 }
 
-/// Arms the sites `0..count`. Halves what is refused until single sites are left; when that took too
+/// Arms the sites `0..count`. Splits what is refused until single sites are left; when that took too
 /// many attempts, refuses whole ranges.
 pub(super) fn arm<L, E>(count: usize, mut attach: impl FnMut(Range<usize>) -> Attempt<L, E>) -> Result<Outcome<L>, E> {
     let mut outcome = Outcome { links: Vec::new(), refused: Vec::new() };
     let mut failures = 0;
     // A stack: what is taken first is what comes first.
-    let mut todo: Vec<Range<usize>> = (0..count)
-        .step_by(MAX_SITES_PER_LINK)
-        .map(|start| start..count.min(start + MAX_SITES_PER_LINK))
-        .rev()
-        .collect();
+    let mut todo: Vec<_> = split(0..count, MAX_SITES_PER_LINK).rev().collect();
     while let Some(range) = todo.pop() {
         match attach(range.clone()) {
-            Attempt::Armed(link) => outcome.links.push((range, link)),
+            Attempt::Armed(link) => outcome.links.push(link),
             Attempt::Failed(error) => return Err(error),
             Attempt::Refused(error) => {
                 failures += 1;
                 if range.len() > 1 && failures < MAX_FAILURES {
-                    let middle = range.start + range.len() / 2;
-                    todo.push(middle..range.end);
-                    todo.push(range.start..middle);
+                    todo.extend(split(range.clone(), range.len().div_ceil(PARTS)).rev());
                 } else {
                     outcome.refused.extend(range.map(|site| (site, copy(&error))));
                 }
@@ -57,6 +55,13 @@ pub(super) fn arm<L, E>(count: usize, mut attach: impl FnMut(Range<usize>) -> At
         }
     }
     Ok(outcome)
+}
+
+/// The parts of `range`, each `size` long but the last.
+fn split(range: Range<usize>, size: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let end = range.end;
+    let parts = range.len().div_ceil(size);
+    (0..parts).map(move |part| range.start + part * size..end.min(range.start + (part + 1) * size))
 }
 
 fn copy(error: &io::Error) -> io::Error {
@@ -79,11 +84,8 @@ mod tests {
         })
         .unwrap();
         let mut armed = BTreeSet::new();
-        for (range, link) in outcome.links {
-            assert_eq!(range, link);
-            for site in range {
-                assert!(armed.insert(site), "site {site} is armed twice");
-            }
+        for site in outcome.links.into_iter().flatten() {
+            assert!(armed.insert(site), "site {site} is armed twice");
         }
         let refused: Vec<_> = outcome.refused.iter().map(|(site, _)| *site).collect();
         assert!(refused.is_sorted());

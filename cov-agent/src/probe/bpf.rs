@@ -1,6 +1,6 @@
 //! The running kernel, through bpf(2).
 
-use super::bisect::{self, Attempt};
+use super::bisect::{self, Attempt, Outcome};
 use super::counters::Counters;
 use super::error::system_error;
 use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused, namespace};
@@ -11,7 +11,6 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::UProbeMultiFeature;
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -110,6 +109,14 @@ impl Bpf {
         HashMap::try_from(map).map_err(|error| ProbeError::of("finding the tracked processes", error))
     }
 
+    /// The processes that are counted now, by number.
+    #[cfg(test)]
+    pub(super) fn tracked_processes(&mut self) -> Result<Vec<u32>, ProbeError> {
+        let tracked = self.tracked()?;
+        let pids: Result<std::collections::BTreeSet<_>, _> = tracked.keys().collect();
+        pids.map(|pids| pids.into_iter().collect()).map_err(|error| ProbeError::of("listing processes", error))
+    }
+
     /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
     /// wait for a grace period, some 5 ms: another thread does, while this one arms.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
@@ -138,34 +145,14 @@ impl Bpf {
         })
     }
 
-    /// Links for all of `sites` that the kernel takes, as few as can be.
+    /// Links for all of `points` that the kernel takes.
     fn link(
         &mut self,
         target: &Path,
         points: &[UProbeAttachPoint<'static>],
-    ) -> Result<(Vec<UProbeLink>, Vec<Refused>), ProbeError> {
+    ) -> Result<Outcome<UProbeLink>, ProbeError> {
         let hit: &mut UProbe = find(&mut self.programs, self.program)?;
-        let outcome = bisect::arm(points.len(), |range| attach(hit, target, points.get(range).unwrap_or_default()))?;
-        let refused: Vec<_> = outcome.refused.into_iter().map(|(site, reason)| Refused { site, reason }).collect();
-        let links: Vec<_> = outcome.links.into_iter().map(|(_, link)| link).collect();
-        if refused.is_empty() || self.program == "hit" {
-            return Ok((links, refused));
-        }
-        // Closing a link takes a grace period whatever its size, so one is better than the dozen that
-        // the search has left. Nobody counts on them yet: the old ones may go first.
-        close(links);
-        let refused_sites: BTreeSet<_> = refused.iter().map(|refused| refused.site).collect();
-        let taken: Vec<_> = points
-            .iter()
-            .enumerate()
-            .filter(|(site, _)| !refused_sites.contains(site))
-            .map(|(_, point)| *point)
-            .collect();
-        let outcome = bisect::arm(taken.len(), |range| attach(hit, target, taken.get(range).unwrap_or_default()))?;
-        if let Some((_, error)) = outcome.refused.into_iter().next() {
-            return Err(ProbeError::of("arming", error));
-        }
-        Ok((outcome.links.into_iter().map(|(_, link)| link).collect(), refused))
+        bisect::arm(points.len(), |range| attach(hit, target, points.get(range).unwrap_or_default()))
     }
 }
 
@@ -202,7 +189,8 @@ impl Kernel for Bpf {
             // Also before the place is given to another object.
             self.settle()?;
         }
-        let (links, refused) = linked?;
+        let Outcome { links, refused } = linked?;
+        let refused = refused.into_iter().map(|(site, reason)| Refused { site, reason }).collect();
         let object = Some(Object { counters, links });
         match self.objects.get_mut(free) {
             Some(place) => *place = object,

@@ -59,6 +59,10 @@ pub enum ProbeError {
         limit: u32,
     },
 
+    /// A probe on the agent itself does not fire.
+    #[error("a probe on the agent itself was armed, but does not count right; the kernel or a sandbox stands in the way")]
+    Silent,
+
     /// The object was never armed or is no longer.
     #[error("the object is not armed")]
     NotArmed,

@@ -10,12 +10,16 @@ mod counters;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod facts;
 mod namespace;
+mod prices;
 #[cfg(test)]
 mod tests;
 
 pub use bpf::{Bpf, Options};
 pub use error::ProbeError;
+pub use facts::{Fact, Verdict, facts};
+pub use prices::Prices;
 
 use crate::plan::Site;
 use std::fs::File;

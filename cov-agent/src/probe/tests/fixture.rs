@@ -1,13 +1,14 @@
-//! A function of the test program itself, with probes at chosen instructions.
+//! Functions of the test program itself, with probes at chosen instructions.
 #![expect(unsafe_code, reason = "written in assembly, to know every instruction")]
 
 use crate::object::{FileOffset, LinkAddr};
 use crate::plan::{Condition, Instruction, Observe, Site, SlotId};
-use std::fs::{self, File};
+use std::fs::File;
 
 std::arch::global_asm!(
     ".pushsection .text.cov_fixture, \"ax\", @progbits",
-    ".globl cov_fixture, cov_fixture_loop, cov_fixture_jump, cov_fixture_lock",
+    ".globl cov_fixture, cov_fixture_loop, cov_fixture_jump, cov_fixture_lock, cov_fixture_conditions",
+    ".globl cov_fixture_sled",
     "cov_fixture:",
     "    nop",
     "cov_fixture_loop:",
@@ -18,19 +19,37 @@ std::arch::global_asm!(
     "cov_fixture_lock:",
     "    lock incl (%rsp)",
     "    ret",
+    // Each conditional jump goes to the next instruction, which leaves the flags as they were.
+    "cov_fixture_conditions:",
+    "    push %rdi",
+    "    popfq",
+    ".irp condition, o, no, b, ae, e, ne, be, a, s, ns, p, np, l, ge, le, g",
+    "    set\\condition (%rsi)",
+    "    lea 1(%rsi), %rsi",
+    "    j\\condition 1f",
+    "1:",
+    ".endr",
+    "    cld",
+    "    ret",
+    "cov_fixture_sled:",
+    ".rept 6000",
+    "    nop",
+    ".endr",
+    "    ret",
     ".popsection",
     options(att_syntax)
 );
 
 unsafe extern "C" {
-    /// Goes `n` times round its loop; `n` is not 0.
     fn cov_fixture(n: u32);
     fn cov_fixture_loop();
     fn cov_fixture_jump();
     fn cov_fixture_lock();
+    fn cov_fixture_conditions(flags: u64, outcomes: *mut [u8; 16]);
+    fn cov_fixture_sled();
 }
 
-/// Calls the function.
+/// Goes `n` times round the loop; async-signal-safe.
 pub(super) fn call(n: u32) {
     assert_ne!(n, 0);
     // SAFETY: it only counts a register down.
@@ -39,7 +58,26 @@ pub(super) fn call(n: u32) {
     }
 }
 
-/// The file the function lies in.
+/// Lets the processor judge all conditions under `flags` (which of them can be set by a program):
+/// 1 where a conditional jump jumps. Each of the jumps is executed once.
+pub(super) fn judge(flags: u64) -> [u8; 16] {
+    let mut outcomes = [2; 16];
+    // SAFETY: it sets flags that every function may leave in any state, and writes 16 bytes.
+    unsafe {
+        cov_fixture_conditions(flags, &raw mut outcomes);
+    }
+    outcomes
+}
+
+/// Executes all instructions of [`sled`] once.
+pub(super) fn slide() {
+    // SAFETY: it does nothing.
+    unsafe {
+        cov_fixture_sled();
+    }
+}
+
+/// The file the functions lie in.
 pub(super) fn file() -> File {
     File::open("/proc/self/exe").unwrap()
 }
@@ -59,6 +97,24 @@ pub(super) fn jump() -> u64 {
 /// An instruction that the kernel refuses.
 pub(super) fn locked() -> u64 {
     offset(cov_fixture_lock as *const () as u64)
+}
+
+/// The conditional jumps, with slots `2n` and `2n + 1` for condition `n`.
+pub(super) fn conditions() -> Vec<Site> {
+    // push (1 byte), popfq (1); then for each setcc (3), lea (4), jcc (2).
+    let first = offset(cov_fixture_conditions as *const () as u64) + 2;
+    (0u8..16)
+        .map(|n| {
+            let taken = SlotId(u32::from(n) * 2);
+            site(first + u64::from(n) * 9 + 7, Observe::Branch { condition: Condition(n), taken })
+        })
+        .collect()
+}
+
+/// 6000 instructions in a row, slot n for the n-th.
+pub(super) fn sled() -> Vec<Site> {
+    let first = offset(cov_fixture_sled as *const () as u64);
+    (0..6000).map(|n| site(first + u64::from(n), Observe::Count { slot: SlotId(n) })).collect()
 }
 
 /// Slot 0 the entry, 1 the loop, 2 and 3 the jump.
@@ -82,16 +138,6 @@ pub(super) fn site(offset: u64, observe: Observe) -> Site {
     Site { addr: LinkAddr(offset), offset: FileOffset(offset), instruction: Instruction::SingleStepped, observe }
 }
 
-/// Where in the file the byte at a runtime address of this process lies.
 fn offset(address: u64) -> u64 {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines()
-        .find_map(|line| {
-            let mut fields = line.split_whitespace();
-            let (start, end) = fields.next()?.split_once('-')?;
-            let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
-            let file_offset = u64::from_str_radix(fields.nth(1)?, 16).unwrap();
-            (start..end).contains(&address).then(|| address - start + file_offset)
-        })
-        .unwrap()
+    crate::probe::prices::own_offset(address).unwrap()
 }
