@@ -168,7 +168,8 @@ pub(super) fn probe_message(error: &ProbeError) -> Message {
         ProbeError::NoMemory { .. }
         | ProbeError::TooManyObjects { .. }
         | ProbeError::TooManyCounters { .. }
-        | ProbeError::TooManyProcesses { .. } => Slug::ProbesRefused,
+        | ProbeError::TooManyProcesses { .. }
+        | ProbeError::Silent => Slug::ProbesRefused,
         ProbeError::NotArmed | ProbeError::Kernel { .. } => Slug::Failed,
     };
     Message::new(slug, chain(error))

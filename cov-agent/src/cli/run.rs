@@ -44,7 +44,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
         Err(LaunchError::Ended { ending, .. }) => return Ok(Exit::Program(ending.exit_code())),
         // The program may run on; what was counted until now is written all the same.
         Err(error @ LaunchError::System { .. }) => {
-            if let Err(error) = measurement.finish(program_name(args), &output, &formats(settings)) {
+            if let Err(error) = measurement.finish(program_name(args), &output, settings) {
                 console.error(&error);
             }
             return Err(launch_message(&error));

@@ -60,7 +60,9 @@ pub enum ProbeError {
     },
 
     /// A probe on the agent itself does not fire.
-    #[error("a probe on the agent itself was armed, but does not count right; the kernel or a sandbox stands in the way")]
+    #[error(
+        "a probe on the agent itself was armed, but does not count right; the kernel or a sandbox stands in the way"
+    )]
     Silent,
 
     /// The object was never armed or is no longer.

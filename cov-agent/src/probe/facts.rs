@@ -115,7 +115,7 @@ fn open_files() -> Fact {
 
 fn limit(name: &'static str, resource: Resource) -> Fact {
     let found = match getrlimit(resource) {
-        Ok((nix::libc::RLIM_INFINITY, _)) => "unlimited".into(),
+        Ok((libc::RLIM_INFINITY, _)) => "unlimited".into(),
         Ok((soft, _)) => soft.to_string(),
         Err(errno) => errno.to_string(),
     };

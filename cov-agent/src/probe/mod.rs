@@ -8,9 +8,9 @@ mod bpf;
 mod btf;
 mod counters;
 mod error;
+mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
-mod facts;
 mod namespace;
 mod prices;
 #[cfg(test)]
