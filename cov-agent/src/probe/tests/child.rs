@@ -49,7 +49,8 @@ impl Child {
 
     /// Lets it end.
     pub(super) fn end(self) {
-        drop(self.to);
+        // Later children hold the pipe open too: closing it would tell this one nothing.
+        write(&self.to, &[1]).unwrap();
         assert_eq!(waitpid(self.pid, None).unwrap(), WaitStatus::Exited(self.pid, 0));
     }
 
