@@ -1,4 +1,6 @@
 //! `cobertura.xml` against its grammar, gcovr, pycobertura, diff-cover, and coverage.py's own reports.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::expect_used, clippy::panic, reason = "so do what it shares with other tests")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! `.coverage` against coverage.py itself: 5.5, 6.5 and the newest read what we write, and we read what they write.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::expect_used, clippy::panic, reason = "so do what it shares with other tests")]
 
 mod common;
 

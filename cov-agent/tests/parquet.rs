@@ -1,5 +1,7 @@
 //! `coverage.parquet` read by DuckDB, pyarrow and pandas, and the SQL that comes with the project, judged by our own
 //! merge of the same shards.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::expect_used, clippy::panic, reason = "so do what it shares with other tests")]
 
 mod common;
 

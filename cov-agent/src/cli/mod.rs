@@ -20,6 +20,7 @@ mod message;
 #[cfg(feature = "collect")]
 mod object_error;
 mod output;
+#[cfg(feature = "collect")]
 mod progress;
 mod refine;
 mod report;
@@ -30,6 +31,7 @@ mod settings;
 #[cfg(feature = "collect")]
 mod setup;
 mod stdout;
+#[cfg(feature = "collect")]
 mod summary;
 mod table;
 mod untouched;

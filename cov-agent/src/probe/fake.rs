@@ -83,11 +83,6 @@ impl Fake {
             self.losses.processes += 1;
         }
     }
-
-    /// Process `pid` ends; its number may come again.
-    pub(crate) fn exit(&mut self, pid: u32) {
-        self.tracked.remove(&pid);
-    }
 }
 
 impl Kernel for Fake {

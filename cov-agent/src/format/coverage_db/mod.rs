@@ -64,7 +64,7 @@ pub struct Options {
     pub relative_to: Option<String>,
 }
 
-/// The native files that [`write`] leaves out, because coverage.py's reports would stop at them without the plugin:
+/// The native files that [`write()`] leaves out, because coverage.py's reports would stop at them without the plugin:
 /// those whose text is not there, and those that look like Python by their name.
 pub fn left_out<'a>(snapshot: &'a Snapshot, options: &Options) -> impl Iterator<Item = &'a str> {
     let plugin = options.plugin;

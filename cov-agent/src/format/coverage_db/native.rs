@@ -3,7 +3,7 @@
 //! coverage.py reads a Python file's executable lines off its text and has no place for other files' lines. They
 //! travel as names in the table `context` that no line refers to: `combine` copies all context names, of any file and
 //! in every version, while it drops tables and `meta` keys that it does not know. The plugin `cov_agent_coverage`
-//! reads them back, and so does [`super::read`].
+//! reads them back, and so does [`super::read()`].
 
 use super::numbits;
 use crate::coverage::FileCoverage;
