@@ -6,7 +6,7 @@ use super::data_args::{ConvertArgs, MergeArgs};
 use super::exit::Exit;
 use super::invoker::invoker;
 use super::message::{Message, one_line};
-use super::{output, summary};
+use super::{losses, output};
 use crate::config::Settings;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ fn write(data: &[PathBuf], allow_duplicates: bool, settings: &Settings, console:
     let mut snapshot = data::load(data, settings, allow_duplicates, &invoker, console)?;
     let directory = output::open(settings, &invoker)?;
     let written = output::write(&mut snapshot, settings, &directory, &invoker, console)?;
-    for message in summary::losses(&snapshot.losses()) {
+    for message in losses::messages(&snapshot.losses()) {
         console.warning(&message);
     }
     let names: Vec<String> = written.iter().map(|path| one_line(&path.display().to_string())).collect();

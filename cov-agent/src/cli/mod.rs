@@ -13,6 +13,7 @@ pub mod exit;
 mod invoker;
 #[cfg(feature = "collect")]
 mod lines;
+mod losses;
 #[cfg(feature = "collect")]
 mod measure;
 mod merge;

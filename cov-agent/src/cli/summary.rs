@@ -1,9 +1,10 @@
 //! What a run ends with: a table of the files, what was left out or lost, where the files are.
 
 use super::console::{BOLD, Console};
-use super::message::{Message, Slug, one_line};
+use super::losses;
+use super::message::one_line;
 use super::table::{Cell, Table};
-use crate::coverage::{ExecutionCounter, LineTracker, Losses, Snapshot, paths, percent};
+use crate::coverage::{ExecutionCounter, LineTracker, Snapshot, paths, percent};
 use std::path::Path;
 
 /// What was left out by the filter, for one line of the summary.
@@ -26,7 +27,7 @@ pub(crate) fn print(console: Console, snapshot: &Snapshot, left_out: &LeftOut, w
     if let Some(line) = left_out.line() {
         console.block(&line);
     }
-    for message in losses(&snapshot.losses()) {
+    for message in losses::messages(&snapshot.losses()) {
         console.warning(&message);
     }
     let names: Vec<String> = written.iter().map(|p| one_line(&p.as_ref().display().to_string())).collect();
@@ -51,17 +52,6 @@ impl LeftOut {
 /// `n`, and the form that goes with it.
 fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> (usize, &'a str) {
     (n, if n == 1 { one } else { many })
-}
-
-/// A warning for each kind of loss.
-pub(super) fn losses(losses: &Losses) -> Vec<Message> {
-    let messages = losses.iter().map(|(kind, loss)| {
-        let some = loss.details.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
-        let more = if loss.details.len() > 3 { "; …" } else { "" };
-        let details = if some.is_empty() { String::new() } else { format!(": {some}{more}") };
-        Message::new(Slug::Losses, format!("{} {kind}{details}", loss.count))
-    });
-    messages.collect()
 }
 
 /// The table of files, sorted by path, with totals.
@@ -138,16 +128,6 @@ src/a.c            2001     2000    99.9%     1998   1999
 Total (3 files)    2004     2002    99.9%
 "
         );
-    }
-
-    #[test]
-    fn losses_are_told_with_some_details() {
-        let said: Vec<String> = losses(&snapshot().losses()).iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["1 objects that ran without probes: /lib/x.so: damaged (losses)"]);
-        let mut many = Losses::default();
-        (0..5).for_each(|n| many.add_detail(LossKind::UnprobeableSites, n.to_string()));
-        let said = losses(&many).into_iter().map(|m| m.to_string()).collect::<String>();
-        assert_eq!(said, "5 instructions that could not be probed: 0; 1; 2; … (losses)");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::invoker::invoker;
 use super::message::{Message, Slug};
 use super::rows::{self, Numbers, Row};
-use super::{stdout, summary};
+use super::{losses, stdout};
 use crate::config::Settings;
 use crate::coverage::Losses;
 use contexts::Context;
@@ -69,7 +69,7 @@ pub(super) fn report(args: &ReportArgs, settings: &Settings, console: Console, o
         missing: *settings.show_missing,
         rows,
     };
-    for message in summary::losses(&report.losses) {
+    for message in losses::messages(&report.losses) {
         console.warning(&message);
     }
     stdout::print(&if args.json {
