@@ -23,7 +23,9 @@ mod tests {
 
     #[test]
     fn losses_are_told_with_some_details() {
-        let said: Vec<String> = losses(&snapshot().losses()).iter().map(ToString::to_string).collect();
+        let mut one = Losses::default();
+        one.add_detail(LossKind::UnattachedObjects, "/lib/x.so: damaged");
+        let said: Vec<String> = messages(&one).iter().map(ToString::to_string).collect();
         assert_eq!(said, ["1 objects that ran without probes: /lib/x.so: damaged (losses)"]);
         let mut many = Losses::default();
         (0..5).for_each(|n| many.add_detail(LossKind::UnprobeableSites, n.to_string()));
