@@ -193,9 +193,9 @@ fn what_cannot_be_read_is_one_clear_error() {
         Workdir::new(&[("notes.txt", "hello\n"), ("empty", ""), ("cut.info", "TN:\nSF:/a.c\nDA:1,1\n"), ("d/x", "")]);
     dir.write("elf", b"\x7fELF\x02\x01\x01");
     let looked = "no coverage data in it or below (looked for *.dat, coverage*.json, .coverage*, *.info, cobertura*.xml, \
-                  coverage.xml)";
-    let unknown = "not a valid coverage data file: it looks like none of raw, coverage.py's .coverage and JSON, LCOV and \
-                   Cobertura (not-coverage-data)";
+                  coverage.xml, *.parquet)";
+    let unknown = "not a valid coverage data file: it looks like none of raw, coverage.py's .coverage and JSON, LCOV, \
+                   Cobertura and Parquet (not-coverage-data)";
     let cases = [
         ("gone", "gone: No such file or directory (os error 2) (no-data)".to_owned()),
         ("d", format!("d: {looked} (no-data)")),

@@ -12,6 +12,7 @@ use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::Instruction;
 use crate::probe::{Bpf, Options, ProbeError};
+use crate::process::linger;
 use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
 use std::path::Path;
 use std::time::Instant;
@@ -67,6 +68,9 @@ impl<'a> Measurement<'a> {
             runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
         }
         console.detail(&format!("armed {} probes in {:.1?}", runner.probes(), begun.elapsed()));
+        if let Err(error) = linger() {
+            console.detail(&format!("disarming will not be left to another process: {error}"));
+        }
         Ok((Self { setup, console, runner, left_out: left_out.len() }, skipped))
     }
 
@@ -107,6 +111,7 @@ impl<'a> Measurement<'a> {
         if console.verbosity() > Verbosity::Quiet {
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
         }
+        // Another process disarms; without it this does, which takes tens of milliseconds.
         drop(kernel);
         collected.map_err(|e| probe_message(&e))?;
         written.map(drop)

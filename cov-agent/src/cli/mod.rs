@@ -9,6 +9,8 @@ mod config;
 mod console;
 mod data;
 mod data_args;
+#[cfg(feature = "collect")]
+mod doctor;
 pub mod exit;
 mod invoker;
 #[cfg(feature = "collect")]
@@ -104,6 +106,6 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         Some(Command::Annotate(args)) => annotate::annotate(args, settings, console, stdout),
         Some(Command::Config(args)) => config::config(args, loaded, stdout),
         #[cfg(feature = "collect")]
-        Some(Command::Doctor(_)) => Err(Message::new(Slug::Failed, "doctor is not there yet")),
+        Some(Command::Doctor(args)) => doctor::run(*args, stdout),
     }
 }

@@ -4,7 +4,7 @@
 //! One pass over the headers of all types finds what the agent needs in a few milliseconds; building
 //! a model of all 100 000 types takes twenty times as long.
 
-use memmap2::Mmap;
+use memmap2::MmapOptions;
 use std::fs::{self, File};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -42,8 +42,9 @@ impl KernelTypes {
         let file = File::open(VMLINUX).ok()?;
         // SAFETY: the kernel's description of itself does not change while it runs.
         #[expect(unsafe_code, reason = "reading five megabytes page by page takes longer than all else")]
-        let mapped = unsafe { Mmap::map(&file) };
-        // Kernels before 6.16 do not let it be mapped.
+        // A shared mapping is refused, even one to read.
+        let mapped = unsafe { MmapOptions::new().map_copy_read_only(&file) };
+        // Kernels before 6.16 do not let it be mapped at all.
         Self::parse(match mapped {
             Ok(mapped) => Box::new(mapped),
             Err(_) => Box::new(fs::read(VMLINUX).ok()?),

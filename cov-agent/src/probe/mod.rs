@@ -18,7 +18,7 @@ mod tests;
 
 pub use bpf::{Bpf, Options};
 pub use error::ProbeError;
-pub use facts::{Fact, Verdict, facts};
+pub use facts::{Fact, Facts, Verdict, facts};
 pub use prices::Prices;
 
 use crate::plan::Site;

@@ -1,8 +1,11 @@
-//! Leaving the disarming of probes behind.
+//! Leaving the disarming of probes to another process, which holds copies of their descriptors until
+//! this one has ended.
 //!
-//! Whoever closes the last descriptor of an armed probe waits for a grace period of the kernel, tens
-//! of milliseconds, and a process that ends closes all of its own before its parent hears of it. So
-//! another process holds copies until this one has ended, and does the waiting.
+//! - Whoever closes the last descriptor of an armed probe waits for a grace period of the kernel, tens
+//!   of milliseconds, and a process that ends closes all of its own before its parent hears of it.
+//! - Where a process is killed and its end closes the last descriptor, the kernel fails to take the
+//!   breakpoints away (a fatal signal is pending when it asks for the pages): they stay in the file's
+//!   mappings, old and new, until the machine is started again. The other process is not killed.
 #![expect(unsafe_code, reason = "system calls after fork(2), where nothing else is allowed")]
 
 use super::pidfd;
@@ -12,17 +15,19 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
 /// Makes a process that keeps the descriptors of this process's probes open until it has ended. To be
-/// called last, before they are closed. The other process has nothing else open, and a session of its
-/// own.
+/// called when all are armed. The other process has nothing else open, and a session of its own.
+///
+/// The first process of a pid namespace does its own disarming: all others are killed when it ends.
 ///
 /// # Errors
 /// When the system fails; then closing takes its time here.
 pub fn linger() -> io::Result<()> {
     let mut kept = probe_descriptors()?;
-    if kept.is_empty() {
+    let own = std::process::id();
+    if kept.is_empty() || own == 1 {
         return Ok(());
     }
-    let own = pidfd::open(std::process::id().cast_signed())?;
+    let own = pidfd::open(own.cast_signed())?;
     kept.push(own.as_raw_fd());
     kept.sort_unstable();
     // SAFETY: the child calls only what may be called after fork, and never returns.
@@ -68,6 +73,7 @@ unsafe fn hold_until_ended(kept: &[RawFd], parent: RawFd) -> ! {
     // SAFETY: `ended` is valid; then the process ends. Blocked signals stay blocked.
     unsafe {
         libc::setsid();
+        libc::prctl(libc::PR_SET_NAME, c"cov-disarm".as_ptr());
         while libc::poll(&raw mut ended, 1, -1) == -1 && *libc::__errno_location() == libc::EINTR {}
         libc::_exit(0)
     }

@@ -77,14 +77,17 @@ pub fn prepare(
     wanted: &Wanted<'_>,
     done: &(dyn Fn() + Sync),
 ) -> Objects {
-    let outcomes: Vec<_> = each_once(candidates)
-        .into_par_iter()
-        .map(|Candidate { path, file }| {
-            let outcome = prepare_one(&path, file, search, wanted);
-            done();
-            (path, outcome)
-        })
-        .collect();
+    let one = |Candidate { path, file }| {
+        let outcome = prepare_one(&path, file, search, wanted);
+        done();
+        (path, outcome)
+    };
+    let candidates = each_once(candidates);
+    let outcomes: Vec<_> = match candidates.len() {
+        // Threads that look for work would only be in the way of the one that loads programs.
+        0 | 1 => candidates.into_iter().map(one).collect(),
+        _ => candidates.into_par_iter().map(one).collect(),
+    };
     let mut objects = Objects::default();
     for (path, outcome) in outcomes {
         let error = match outcome {

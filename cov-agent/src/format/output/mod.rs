@@ -19,6 +19,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 /// How temporary files are named: `.cov-agent-` + random + `.tmp`. Not `.coverage.*`: coverage.py
@@ -147,9 +148,10 @@ impl<'a> OutputDir<'a> {
         let mut written = Vec::new();
         for (name, write) in files {
             let mut temporary = self.temporary().map_err(error(name))?;
-            write(&mut temporary.file).and_then(|()| temporary.file.sync_all()).map_err(error(name))?;
+            write(&mut temporary.file).map_err(error(name))?;
             written.push((name, temporary));
         }
+        sync(&written).map_err(|(name, source)| error(name)(source))?;
         // Two agents must not mix their files.
         rustix::fs::flock(&self.directory, FlockOperation::LockExclusive).map_err(|e| error("")(e.into()))?;
         let paths = written.into_iter().map(|(name, mut temporary)| {
@@ -214,6 +216,18 @@ fn remove_stale(directory: &OwnedFd) {
 
 fn is_temporary(name: &CStr) -> bool {
     name.to_str().is_ok_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1))
+}
+
+/// Waits until all of the files are on the disk: side by side, so that a journal writes them in one go.
+fn sync<'n>(written: &[(&'n str, Temporary<'_>)]) -> Result<(), (&'n str, io::Error)> {
+    std::thread::scope(|scope| {
+        let start = written.iter().map(|(name, temporary)| (*name, scope.spawn(|| temporary.file.sync_all())));
+        // All are started before the first is waited for.
+        let started: Vec<_> = start.collect();
+        started.into_iter().try_for_each(|(name, thread)| {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| (name, error))
+        })
+    })
 }
 
 /// A temporary file, removed unless it was renamed.

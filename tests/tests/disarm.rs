@@ -1,0 +1,92 @@
+//! However the agent ends, its breakpoints go: from the processes that run on, and for those to come.
+
+use cov_tests::{Agent, Build, agent_path, fixture, kernel, scratch, sources};
+use std::fs::{File, read_to_string};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const BREAKPOINT: u8 = 0xcc;
+
+/// How long the kernel may take to disarm a handful of probes; it takes a twentieth of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program that waits for input, past its beginning.
+fn start(program: &Path) -> Child {
+    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    child
+}
+
+/// Lets it end.
+fn finish(mut child: Child) {
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+/// The file offsets of the probes that the agent would arm.
+fn probes(program: &Path) -> Vec<u64> {
+    let output = Command::new(agent_path()).args(["lines", "--json"]).args(sources()).arg(program).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    json["probes"].as_array().unwrap().iter().map(|probe| probe["file_offset"].as_u64().unwrap()).collect()
+}
+
+/// How many of these bytes of the program's file are breakpoints in the memory of `pid`.
+fn breakpoints(pid: u32, offsets: &[u64]) -> usize {
+    let maps = read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let text = maps.lines().find(|line| line.contains(" r-xp ") && line.ends_with("/echo")).unwrap();
+    let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let start = number(text.split('-').next().unwrap());
+    let from = number(text.split_whitespace().nth(2).unwrap());
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let byte = |offset: &u64| {
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, start + offset - from).unwrap();
+        byte[0]
+    };
+    offsets.iter().map(byte).filter(|byte| *byte == BREAKPOINT).count()
+}
+
+/// Ends the agent by `signal` while it measures a program that goes on.
+fn ended_by(signal: &str) {
+    let dir = scratch();
+    let program = dir.path().join("echo");
+    Build::with("gcc", dir.path()).args(["-g", "-o"]).args([&program, &fixture("cli/echo.c")]).run();
+    let probes = probes(&program);
+    assert!(probes.len() > 3);
+    let child = start(&program);
+    assert_eq!(breakpoints(child.id(), &probes), 0);
+
+    let agent = Agent::attach(&[child.id()]).start();
+    assert_eq!(breakpoints(child.id(), &probes), probes.len(), "all are armed");
+    assert!(Command::new("kill").args([signal, &agent.id().to_string()]).status().unwrap().success());
+
+    let begun = Instant::now();
+    while breakpoints(child.id(), &probes) > 0 {
+        assert!(begun.elapsed() < PATIENCE, "breakpoints stay after {signal}");
+        std::thread::yield_now();
+    }
+    finish(child);
+    let later = start(&program);
+    assert_eq!(breakpoints(later.id(), &probes), 0, "a process that starts later has none");
+    finish(later);
+}
+
+#[test]
+fn an_interrupted_agent_leaves_no_breakpoint() {
+    if kernel() {
+        ended_by("-INT");
+    }
+}
+
+/// The kernel does not take away the breakpoints of a process that is killed: another one must.
+#[test]
+fn a_killed_agent_leaves_no_breakpoint() {
+    if kernel() {
+        ended_by("-KILL");
+    }
+}
