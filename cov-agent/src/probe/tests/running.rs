@@ -4,7 +4,7 @@ use super::child::{Child, in_a_child, pin};
 use super::contract::alone;
 use super::fixture::{self, SLOTS, expected, site, sites};
 use crate::plan::{Condition, Observe, SlotId};
-use crate::probe::{Bpf, Kernel as _, Options, Prices, Verdict, facts};
+use crate::probe::{Bpf, Kernel as _, Options, Prices, facts};
 use std::process::Command;
 use std::thread;
 
@@ -241,7 +241,8 @@ fn a_hit_has_its_price() {
     let mut bpf = Bpf::new(Options::default()).unwrap();
     let prices = Prices::measure(&mut bpf).unwrap();
     assert!(prices.emulated < prices.single_stepped, "{prices:?}");
-    assert!(facts().iter().all(|fact| fact.verdict != Verdict::Missing), "{:?}", facts());
+    let facts = facts();
+    assert!(facts.ready(), "{facts:?}");
 }
 
 /// In a container processes have other numbers than the kernel's own.
