@@ -8,6 +8,7 @@ use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
+use crate::plan::Scope;
 use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
 use crate::runner::{Candidate, Skipped};
 use std::collections::BTreeSet;
@@ -39,7 +40,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
             candidates.push(Candidate { path: object.path, file: object.file });
         }
     }
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates)?;
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Scope::Part)?;
     for object in unopened {
         measurement.lose(LossKind::UnattachedObjects, object);
     }

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::coverage::{LossKind, Run, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
-use crate::plan::Instruction;
+use crate::plan::{Instruction, PlanOptions, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::linger;
 use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
@@ -28,19 +28,21 @@ pub(super) struct Measurement<'a> {
 
 impl<'a> Measurement<'a> {
     /// Reads the objects while the kernel programs are loaded, and arms their probes. What is not
-    /// measured comes back.
+    /// measured comes back. `scope` is what of their processes will be counted.
     pub(super) fn arm(
         setup: &'a Setup,
         console: Console,
         candidates: Vec<Candidate>,
+        scope: Scope,
     ) -> Result<(Self, Vec<Skipped>), Message> {
         let collector = setup.collector();
         let begun = Instant::now();
-        let (kernel, objects) = std::thread::scope(|scope| {
-            let kernel = scope.spawn(|| Bpf::new(Options::default()));
+        let (kernel, objects) = std::thread::scope(|threads| {
+            let kernel = threads.spawn(|| Bpf::new(Options::default()));
             let progress = Progress::start(console, "reading debug info", candidates.len());
             let wanted = |path: &Path| collector.files().keeps(path);
-            let objects = prepare(candidates, &setup.search, &wanted, &|| progress.step());
+            let objects =
+                prepare(candidates, &setup.search, &PlanOptions { wanted: &wanted, scope }, &|| progress.step());
             (kernel.join(), objects)
         });
         let kernel = kernel.map_err(|_| Message::new(Slug::Failed, "loading the kernel programs ended in a panic"))?;

@@ -8,6 +8,7 @@ use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::config::Settings;
 use crate::object::needed::{self, LoaderEnvironment};
+use crate::plan::Scope;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::Candidate;
 use std::io;
@@ -33,7 +34,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let path = program.path.clone();
     let mut candidates = vec![program];
     candidates.extend(libraries(&setup, &path, console));
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates)?;
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Scope::Whole)?;
     if let Some(program) = skipped.iter().find(|skipped| skipped.path == path) {
         console.warning(&skipped_message(&setup, program, measurement.left_out()));
     }

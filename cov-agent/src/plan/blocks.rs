@@ -1,15 +1,16 @@
 //! The block planner: a probe on every piece of code, and on every conditional jump, that the count
 //! of a wanted line depends on.
 
-use super::PlanOptions;
 use super::cfg::Cfg;
 use super::code::explore;
 use super::flow::{Flow, Sum, Var};
 use super::functions::Layout;
 use super::lines::{Asked, Sums};
 use super::rows::{Innermost, Span, spans};
+use super::spanning::Choice;
 use super::types::{FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable};
 use super::x86_64::Flow as Control;
+use super::{PlanOptions, Scope};
 use crate::object::{FileId, LinkAddr, Object};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +27,9 @@ struct Answer {
     sums: Sums,
     sites: Vec<Site>,
     slots: u32,
-    /// For each piece with a site its first slot, and whether a second one counts jumps not taken.
-    slot_of: BTreeMap<u32, (u32, bool)>,
+    choice: Choice,
+    /// For each piece with a site its slot, the first of two where it tells the ways of a jump apart.
+    slot_of: BTreeMap<u32, u32>,
 }
 
 /// Plans the probes of `object`.
@@ -40,7 +42,7 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let questions = questions(object, &layout, wanted, &mut unusable);
     let answers: Vec<Answer> = questions
         .into_par_iter()
-        .map(|(region, question)| answer(object, &layout, &innermost, region, &question))
+        .map(|(region, question)| answer(object, &layout, &innermost, region, &question, options.scope))
         .collect();
     assemble(object, answers, unusable)
 }
@@ -72,9 +74,22 @@ fn questions(
     questions
 }
 
-fn answer(object: &Object, layout: &Layout, innermost: &Innermost, region: u32, question: &Question) -> Answer {
+fn answer(
+    object: &Object,
+    layout: &Layout,
+    innermost: &Innermost,
+    region: u32,
+    question: &Question,
+    scope: Scope,
+) -> Answer {
     let Some(region) = layout.regions.get(region as usize) else {
-        return Answer { sums: Sums::default(), sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };
+        return Answer {
+            sums: Sums::default(),
+            choice: Choice::default(),
+            sites: Vec::new(),
+            slots: 0,
+            slot_of: BTreeMap::new(),
+        };
     };
     let code = explore(object, layout, region);
     let resolved = code.resolved;
@@ -88,22 +103,13 @@ fn answer(object: &Object, layout: &Layout, innermost: &Innermost, region: u32, 
         .flat_map(|l| l.count.0.iter().map(|(var, _)| *var).chain(l.seen.iter().copied()))
         .chain(sums.functions.iter().flat_map(|(_, sum)| sum.0.iter().map(|(var, _)| *var)))
         .collect();
-    let mut answer = Answer { sums, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };
-    let branches: BTreeSet<u32> = used
-        .iter()
-        .filter_map(|var| match *var {
-            Var::Taken(piece) | Var::NotTaken(piece) => Some(piece),
-            Var::Piece(_) => None,
-        })
-        .collect();
-    let pieces: BTreeSet<u32> = used
-        .iter()
-        .map(|var| match *var {
-            Var::Piece(piece) | Var::Taken(piece) | Var::NotTaken(piece) => piece,
-        })
-        .collect();
-    for piece in pieces {
-        let branch = branches.contains(&piece);
+    // Where nothing is known of edges, nothing can be concluded from them.
+    let choice = match scope {
+        Scope::Whole if resolved => Choice::cheapest(&cfg, &flow, &used),
+        _ => Choice::all(&used),
+    };
+    let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };
+    for (&piece, &branch) in &answer.choice.probes {
         let insn = if branch { cfg.pieces.get(piece as usize).map(|p| p.insns.end - 1) } else { flow.site(piece) };
         let slot = SlotId(answer.slots);
         let site = insn.and_then(|n| cfg.insns.get(n as usize)).and_then(|insn| {
@@ -118,7 +124,7 @@ fn answer(object: &Object, layout: &Layout, innermost: &Innermost, region: u32, 
         });
         if let Some(site) = site {
             answer.sites.push(site);
-            answer.slot_of.insert(piece, (slot.0, branch));
+            answer.slot_of.insert(piece, slot.0);
             answer.slots += if branch { 2 } else { 1 };
         }
     }
@@ -126,38 +132,52 @@ fn answer(object: &Object, layout: &Layout, innermost: &Innermost, region: u32, 
 }
 
 impl Answer {
-    fn slots_of(&self, var: Var, base: u32) -> Vec<SlotId> {
-        let (Var::Piece(piece) | Var::Taken(piece) | Var::NotTaken(piece)) = var;
-        let Some(&(slot, branch)) = self.slot_of.get(&piece) else { return Vec::new() };
-        let slot = base + slot;
-        match var {
-            Var::Piece(_) if branch => vec![SlotId(slot), SlotId(slot + 1)],
-            Var::Piece(_) | Var::Taken(_) => vec![SlotId(slot)],
-            Var::NotTaken(_) => vec![SlotId(slot + 1)],
+    /// The counter of what is counted; they count from `base`.
+    fn slot(&self, var: Var, base: u32) -> Option<SlotId> {
+        let slot = base + self.slot_of.get(&var.piece())?;
+        Some(SlotId(if matches!(var, Var::NotTaken(_)) { slot + 1 } else { slot }))
+    }
+
+    /// Adds what `sum` comes to in counters.
+    fn expand(&self, sum: &Sum, base: u32, into: &mut BTreeMap<SlotId, i32>) {
+        for &(var, factor) in &sum.0 {
+            for &(counted, coefficient) in self.choice.value(var).iter().flat_map(|sum| &sum.0) {
+                if let Some(slot) = self.slot(counted, base) {
+                    *into.entry(slot).or_default() += factor * coefficient;
+                }
+            }
         }
     }
+}
+
+fn terms(sum: &BTreeMap<SlotId, i32>) -> Vec<Term> {
+    let terms = sum.iter().filter(|(_, c)| **c != 0);
+    terms.map(|(&slot, &coefficient)| Term { slot, coefficient }).collect()
 }
 
 /// A sum and counters under construction.
 #[derive(Default)]
 struct Total {
     count: BTreeMap<SlotId, i32>,
-    seen: BTreeSet<SlotId>,
+    seen: BTreeSet<Vec<(SlotId, i32)>>,
     inexact: bool,
 }
 
 impl Total {
-    fn add(&mut self, answer: &Answer, base: u32, sum: &Sum) {
-        for &(var, coefficient) in &sum.0 {
-            for slot in answer.slots_of(var, base) {
-                *self.count.entry(slot).or_default() += coefficient;
-            }
+    fn add_seen(&mut self, answer: &Answer, base: u32, var: Var) {
+        let mut sum = BTreeMap::new();
+        answer.expand(&Sum::one(var), base, &mut sum);
+        if sum.values().all(|&c| c > 0) {
+            // Each by itself tells.
+            self.seen.extend(sum.into_keys().map(|slot| vec![(slot, 1)]));
+        } else {
+            self.seen.insert(sum.into_iter().filter(|(_, c)| *c != 0).collect());
         }
     }
 
-    fn terms(&self) -> Vec<Term> {
-        let terms = self.count.iter().filter(|(_, c)| **c != 0);
-        terms.map(|(&slot, &coefficient)| Term { slot, coefficient }).collect()
+    fn seen(&self) -> Vec<Vec<Term>> {
+        let term = |&(slot, coefficient): &(SlotId, i32)| Term { slot, coefficient };
+        self.seen.iter().map(|sum| sum.iter().map(term).collect()).collect()
     }
 }
 
@@ -165,18 +185,18 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
     let mut sites = Vec::new();
     let mut base = 0u32;
     let mut lines: BTreeMap<(FileId, u32), Total> = BTreeMap::new();
-    let mut functions: BTreeMap<(FileId, u32, &str), Total> = BTreeMap::new();
+    let mut functions: BTreeMap<(FileId, u32, &str), BTreeMap<SlotId, i32>> = BTreeMap::new();
     for mut answer in answers {
         for line in &answer.sums.lines {
             let total = lines.entry((line.file, line.line)).or_default();
-            total.add(&answer, base, &line.count);
-            total.seen.extend(line.seen.iter().flat_map(|&var| answer.slots_of(var, base)));
+            answer.expand(&line.count, base, &mut total.count);
+            line.seen.iter().for_each(|&var| total.add_seen(&answer, base, var));
             total.inexact |= !line.exact;
         }
         for (copy, sum) in &answer.sums.functions {
             let Some(copy) = object.functions.copies.get(*copy as usize) else { continue };
             let Some((file, line)) = copy.decl else { continue };
-            functions.entry((file, line, &*copy.name)).or_default().add(&answer, base, sum);
+            answer.expand(sum, base, functions.entry((file, line, &*copy.name)).or_default());
         }
         unusable.append(&mut answer.sums.unusable);
         sites.extend(answer.sites.iter().map(|site| Site { observe: site.observe.shifted(base), ..*site }));
@@ -193,15 +213,15 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
     let line = |((file, line), total): ((FileId, u32), Total)| LineFormula {
         file,
         line,
-        count: total.terms(),
+        count: terms(&total.count),
         exact: !total.inexact,
-        seen: total.seen.into_iter().collect(),
+        seen: total.seen(),
     };
-    let function = |((file, line, name), total): ((FileId, u32, &str), Total)| FunctionFormula {
+    let function = |((file, line, name), count): ((FileId, u32, &str), BTreeMap<SlotId, i32>)| FunctionFormula {
         name: name.to_owned(),
         file,
         line,
-        count: total.terms(),
+        count: terms(&count),
     };
     ProbePlan {
         object: object.image.id.clone(),

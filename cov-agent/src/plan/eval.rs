@@ -1,6 +1,6 @@
 //! Counters → counts, as the formulas of a plan say.
 
-use super::types::{ProbePlan, SlotId, Term};
+use super::types::{ProbePlan, Term};
 use crate::object::FileId;
 
 /// What the counters say of a line.
@@ -39,9 +39,8 @@ pub struct FunctionResult {
 /// function: the count is then the least that is certain, and not `exact`.
 #[must_use]
 pub fn evaluate(plan: &ProbePlan, counters: &[u64]) -> Vec<LineResult> {
-    let at = |slot: SlotId| counters.get(slot.0 as usize).copied().unwrap_or_default();
     let line = |formula: &super::LineFormula| {
-        let hit = formula.seen.iter().any(|&slot| at(slot) != 0);
+        let hit = formula.seen.iter().any(|seen| sum(seen, counters) > 0);
         let sum = sum(&formula.count, counters);
         let count = u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
         // What is unhit is never counted, and what is hit was entered at least once.
@@ -68,7 +67,9 @@ pub fn evaluate_functions(plan: &ProbePlan, counters: &[u64]) -> Vec<FunctionRes
     plan.functions.iter().map(function).collect()
 }
 
-fn sum(terms: &[Term], counters: &[u64]) -> i128 {
+/// What `terms` come to. A counter that `counters` does not have counts as 0.
+#[must_use]
+pub fn sum(terms: &[Term], counters: &[u64]) -> i128 {
     let value = |term: &Term| {
         let counter = counters.get(term.slot.0 as usize).copied().unwrap_or_default();
         i128::from(counter) * i128::from(term.coefficient)

@@ -13,13 +13,27 @@ pub(super) enum Var {
     NotTaken(u32),
 }
 
+impl Var {
+    /// The piece that it is about.
+    pub(super) fn piece(self) -> u32 {
+        match self {
+            Self::Piece(piece) | Self::Taken(piece) | Self::NotTaken(piece) => piece,
+        }
+    }
+}
+
 /// A sum of counters with coefficients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sum(pub(super) Vec<(Var, i32)>);
 
 impl Sum {
-    fn one(var: Var) -> Self {
+    pub(super) fn one(var: Var) -> Self {
         Self(vec![(var, 1)])
+    }
+
+    /// A piece that ends in a conditional jump, by what the jump does.
+    pub(super) fn both_ways(piece: u32) -> Self {
+        Self(vec![(Var::Taken(piece), 1), (Var::NotTaken(piece), 1)])
     }
 
     pub(super) fn add(&mut self, other: &Self, factor: i32) {

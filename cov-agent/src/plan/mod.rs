@@ -7,15 +7,17 @@ mod cfg;
 mod code;
 mod eval;
 mod flow;
+mod frequency;
 mod functions;
 mod graph;
 mod jump_tables;
 mod lines;
 mod rows;
+mod spanning;
 mod types;
 mod x86_64;
 
-pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions};
+pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, sum};
 pub use types::{
     Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable,
 };
@@ -26,6 +28,20 @@ use crate::object::{Object, Wanted};
 pub struct PlanOptions<'a> {
     /// The source files whose lines are wanted.
     pub wanted: &'a Wanted<'a>,
+    /// What the plan may rely on.
+    pub scope: Scope,
+}
+
+/// From where to where a plan's counters count, which decides what may be concluded from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Whole runs of programs: what flows into code has flowed out of it in the end, so that counters need not be
+    /// placed where others tell (their formulas may subtract).
+    #[default]
+    Whole,
+    /// A part of a run: functions are left that were never entered, and the other way round. Every count has
+    /// counters of its own.
+    Part,
 }
 
 impl std::fmt::Debug for PlanOptions<'_> {

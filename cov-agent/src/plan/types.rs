@@ -83,8 +83,8 @@ pub struct LineFormula {
     pub count: Vec<Term>,
     /// Whether the sum is the count; else it is less, because a part of it cannot be observed.
     pub exact: bool,
-    /// The line was executed if any of these is not 0.
-    pub seen: Vec<SlotId>,
+    /// The line was executed if any of these sums is above 0.
+    pub seen: Vec<Vec<Term>>,
 }
 
 /// How often a function was entered.

@@ -1,7 +1,7 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
 use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Wanted};
-use crate::plan::{self, PlanOptions, ProbePlan};
+use crate::plan::{self, PlanOptions, ProbePlan, Scope};
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -74,11 +74,11 @@ pub struct Objects {
 pub fn prepare(
     candidates: Vec<Candidate>,
     search: &DebugSearch,
-    wanted: &Wanted<'_>,
+    options: &PlanOptions<'_>,
     done: &(dyn Fn() + Sync),
 ) -> Objects {
     let one = |Candidate { path, file }| {
-        let outcome = prepare_one(&path, file, search, wanted);
+        let outcome = prepare_one(&path, file, search, options);
         done();
         (path, outcome)
     };
@@ -116,7 +116,7 @@ pub fn read_and_plan(
     wanted: &Wanted<'_>,
 ) -> Result<(Object, ProbePlan), ObjectError> {
     let object = object::open_file(&candidate.path, candidate.file, search, wanted)?;
-    let plan = plan::plan(&object, &PlanOptions { wanted });
+    let plan = plan::plan(&object, &PlanOptions { wanted, scope: Scope::Whole });
     Ok((object, plan))
 }
 
@@ -131,12 +131,12 @@ fn prepare_one(
     path: &Path,
     file: File,
     search: &DebugSearch,
-    wanted: &Wanted<'_>,
+    options: &PlanOptions<'_>,
 ) -> Result<(Prepared, Vec<PathBuf>), ObjectError> {
     let begun = Instant::now();
-    let object = object::open_file(path, file.try_clone()?, search, wanted)?;
+    let object = object::open_file(path, file.try_clone()?, search, options.wanted)?;
     let opened = Instant::now();
-    let plan = plan::plan(&object, &PlanOptions { wanted });
+    let plan = plan::plan(&object, options);
     let took = [opened - begun, opened.elapsed()];
     let Object { debug, notes, left_out, .. } = object;
     Ok((Prepared { path: path.into(), file, plan, debug, notes, took }, left_out))

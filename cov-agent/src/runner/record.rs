@@ -3,7 +3,7 @@
 use super::ArmedObject;
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
-use crate::plan::{self, LineFormula, LineResult, Observe, SlotId};
+use crate::plan::{self, LineFormula, LineResult, Observe, SlotId, Term};
 use std::collections::BTreeSet;
 
 /// What is said of a line whose only probes the kernel refused.
@@ -17,7 +17,7 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
     let mut inconsistent = 0u64;
     for (formula, result) in plan.lines.iter().zip(plan::evaluate(plan, counters)) {
         let Some(file) = files.get(formula.file) else { continue };
-        match line(formula, result, &object.dead) {
+        match line(formula, result, &object.dead, counters) {
             Some(counter) => file.lock().record(formula.line, counter, ""),
             None => file.lock().unmeasurable(formula.line, REFUSED),
         }
@@ -76,16 +76,23 @@ impl Files {
 
 /// Whether a line depends on a counter that cannot count.
 fn is_dead(formula: &LineFormula, dead: &BTreeSet<SlotId>) -> bool {
-    formula.count.iter().map(|term| &term.slot).chain(&formula.seen).any(|slot| dead.contains(slot))
+    formula.count.iter().chain(formula.seen.iter().flatten()).any(|term| dead.contains(&term.slot))
 }
 
 /// The counter of a line; `None` if none of its probes that was armed tells whether it ran.
-fn line(formula: &LineFormula, result: LineResult, dead: &BTreeSet<SlotId>) -> Option<ExecutionCounter> {
+fn line(
+    formula: &LineFormula,
+    result: LineResult,
+    dead: &BTreeSet<SlotId>,
+    counters: &[u64],
+) -> Option<ExecutionCounter> {
     if !is_dead(formula, dead) {
         let LineResult { count, exact, .. } = result;
         return Some(if exact { ExecutionCounter::exact(count) } else { ExecutionCounter::at_least(count) });
     }
+    let alive = |sum: &&Vec<Term>| !sum.iter().any(|term| dead.contains(&term.slot));
+    let hit = formula.seen.iter().filter(alive).any(|sum| plan::sum(sum, counters) > 0);
     // Flow that was not seen is missing from the sum: a lower bound, unless it is subtracted.
     let adds = formula.count.iter().all(|term| term.coefficient > 0);
-    result.hit.then(|| ExecutionCounter::at_least(if adds { result.count.max(1) } else { 1 }))
+    hit.then(|| ExecutionCounter::at_least(if adds { result.count.max(1) } else { 1 }))
 }

@@ -17,7 +17,8 @@ fn site(offset: u64, observe: Observe) -> Site {
 
 fn line(file: u32, line: u32, terms: &[(u32, i32)]) -> LineFormula {
     let term = |&(slot, coefficient): &(u32, i32)| Term { slot: SlotId(slot), coefficient };
-    let seen = terms.iter().filter(|(_, coefficient)| *coefficient > 0).map(|(slot, _)| SlotId(*slot)).collect();
+    let positive = terms.iter().filter(|(_, coefficient)| *coefficient > 0);
+    let seen = positive.map(|(slot, _)| vec![Term { slot: SlotId(*slot), coefficient: 1 }]).collect();
     LineFormula { file: FileId(file), line, count: terms.iter().map(term).collect(), exact: true, seen }
 }
 

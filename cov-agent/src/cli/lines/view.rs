@@ -60,8 +60,8 @@ pub(crate) struct LineView {
     pub(crate) addresses: Vec<String>,
     /// The count is the sum of `coefficient` × counter.
     pub(crate) count: Vec<TermView>,
-    /// The line was executed if one of these counters is not 0.
-    pub(crate) seen: Vec<u32>,
+    /// The line was executed if one of these sums is above 0.
+    pub(crate) seen: Vec<Vec<TermView>>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -101,7 +101,7 @@ impl View {
                     line: formula.line,
                     addresses: addresses.of(formula.file, formula.line),
                     count: formula.count.iter().map(TermView::new).collect(),
-                    seen: formula.seen.iter().map(|slot| slot.0).collect(),
+                    seen: formula.seen.iter().map(|sum| sum.iter().map(TermView::new).collect()).collect(),
                 });
             });
         }
