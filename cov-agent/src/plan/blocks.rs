@@ -93,7 +93,7 @@ fn answer(
     };
     let code = explore(object, layout, region);
     let resolved = code.resolved;
-    let cfg = Cfg::new(&object.image, code);
+    let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
     let asked = Asked { object, innermost, cfg: &cfg, flow: &flow, resolved };
     let sums = asked.sums(&question.spans, &question.copies);

@@ -6,7 +6,7 @@
 
 use super::code::Code;
 use super::x86_64::{Flow, Insn};
-use crate::object::{Image, LandingPad};
+use crate::object::{Fde, LandingPad};
 use std::ops::Range;
 
 /// Stands for "outside the region" as an edge's source or target.
@@ -80,15 +80,16 @@ pub(super) struct Cfg {
 }
 
 impl Cfg {
-    pub(super) fn new(image: &Image, code: Code) -> Self {
-        let leaders = leaders(image, &code);
+    /// The graph of `code`; `fdes` are all of the image, by rising address.
+    pub(super) fn new(fdes: &[Fde], code: Code) -> Self {
+        let leaders = leaders(fdes, &code);
         let (blocks, pieces) = divide(&code, &leaders);
         let mut edges = Vec::new();
         for (n, block) in (0..).zip(&blocks) {
             edges_from(&code, &blocks, n, block, &mut edges);
         }
         let block_at = |addr: u64| code.at(addr).and_then(|at| block_of(&blocks, at)).unwrap_or(OUTSIDE);
-        for (call_sites, pad) in pads(image, &code) {
+        for (call_sites, pad) in pads(fdes, &code) {
             let to = block_at(pad);
             edges.extend(call_sites.map(|at| Edge {
                 from: block_of(&blocks, at).unwrap_or(OUTSIDE),
@@ -176,7 +177,7 @@ fn ranges<T>(sorted: &[T], len: usize, key: impl Fn(&T) -> u32) -> Vec<Range<u32
 }
 
 /// Which instructions begin a block.
-fn leaders(image: &Image, code: &Code) -> Vec<bool> {
+fn leaders(fdes: &[Fde], code: &Code) -> Vec<bool> {
     // Where jumps go to unknown places, each instruction is on its own.
     let mut leaders = vec![!code.resolved; code.insns.len()];
     let mut lead = |addr: u64| {
@@ -196,24 +197,24 @@ fn leaders(image: &Image, code: &Code) -> Vec<bool> {
     }
     code.computed.iter().flat_map(|(_, targets)| targets).for_each(|&t| lead(t));
     code.entries.iter().for_each(|&e| lead(e));
-    landing_pads(image, code).for_each(|p| lead(p.pad.0));
+    landing_pads(fdes, code).for_each(|p| lead(p.pad.0));
     leaders
 }
 
 /// The landing pads of the unwind entries that begin in the code.
-fn landing_pads<'a>(image: &'a Image, code: &'a Code) -> impl Iterator<Item = LandingPad> + 'a {
+fn landing_pads<'a>(fdes: &'a [Fde], code: &'a Code) -> impl Iterator<Item = LandingPad> + 'a {
     let first = code.insns.first().map_or(0, |i| i.addr);
     let last = code.insns.last().map_or(0, |i| i.addr);
-    let from = image.fdes.partition_point(|f| f.range.start.0 < first);
-    let to = image.fdes.partition_point(|f| f.range.start.0 <= last);
-    let fdes = image.fdes.get(from..to).unwrap_or_default().iter();
+    let from = fdes.partition_point(|f| f.range.start.0 < first);
+    let to = fdes.partition_point(|f| f.range.start.0 <= last);
+    let fdes = fdes.get(from..to).unwrap_or_default().iter();
     fdes.filter(|f| code.at(f.range.start.0).is_some()).flat_map(|f| f.landing_pads.iter().copied())
 }
 
 /// For each landing pad, the instructions that may lead there: the calls of its call site, or all of
 /// it where it has no call (`-fnon-call-exceptions`).
-fn pads<'a>(image: &'a Image, code: &'a Code) -> impl Iterator<Item = (Box<dyn Iterator<Item = usize> + 'a>, u64)> {
-    landing_pads(image, code).map(move |pad| {
+fn pads<'a>(fdes: &'a [Fde], code: &'a Code) -> impl Iterator<Item = (Box<dyn Iterator<Item = usize> + 'a>, u64)> {
+    landing_pads(fdes, code).map(move |pad| {
         let from = code.insns.partition_point(|i| i.addr < pad.call_site.start.0);
         let to = code.insns.partition_point(|i| i.addr < pad.call_site.end.0);
         let is_call = move |n: &usize| code.insns.get(*n).is_some_and(|i| matches!(i.flow, Flow::Call { .. }));

@@ -10,6 +10,9 @@
 //! and at every way out lies one junction, [`Graph::outside`]. So sums stay true under exceptions, `exit`, `longjmp`
 //! and `fork`; not where a thread ends or is first counted amid a piece.
 
+#[cfg(test)]
+mod tests;
+
 use super::cfg::{Cfg, EdgeKind};
 use super::flow::{Flow, Sum, Var};
 use super::frequency::frequencies;
@@ -222,7 +225,12 @@ impl<'a> Graph<'a> {
                     let (taken, not_taken) = (leads_to(&taken, block), leads_to(&not_taken, block));
                     self.ways.insert(last, Ways { taken, not_taken, wanted });
                 }
-                _ => self.merge(outside, out),
+                _ => {
+                    self.merge(outside, out);
+                    if only.contains_key(&block) {
+                        self.merge(out, leads_to(&only, block));
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,186 @@
+//! Random graphs, random walks through them, and what the counters that were placed tell of these.
+
+use super::*;
+use crate::plan::code::Code;
+use crate::plan::types::Condition;
+use crate::plan::x86_64::{Callee, Insn};
+use proptest::prelude::*;
+
+const LEN: u64 = 4;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Next,
+    Call,
+    Jump(u8),
+    Branch(u8),
+    /// A conditional jump that cannot be observed.
+    Loop(u8),
+    Switch(u8, u8),
+    Stop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Next),
+        2 => Just(Step::Call),
+        1 => any::<u8>().prop_map(Step::Jump),
+        4 => any::<u8>().prop_map(Step::Branch),
+        1 => any::<u8>().prop_map(Step::Loop),
+        1 => any::<(u8, u8)>().prop_map(|(a, b)| Step::Switch(a, b)),
+        1 => Just(Step::Stop),
+    ]
+}
+
+fn probe() -> impl Strategy<Value = Option<Instruction>> {
+    prop_oneof![Just(Some(Instruction::Emulated)), Just(Some(Instruction::SingleStepped)), Just(None)]
+}
+
+/// Code of these steps; where they lead is taken modulo their number.
+fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
+    let len = steps.len() as u64;
+    let place = |at: u8| (u64::from(at) % len) * LEN;
+    let mut computed = Vec::new();
+    let insn = |(n, &(step, probe)): (u64, &(Step, Option<Instruction>))| {
+        let flow = match step {
+            Step::Next => Control::Next,
+            Step::Call => Control::Call { callee: Callee::Unknown },
+            Step::Jump(to) => Control::Jump { target: place(to) },
+            Step::Branch(to) => Control::Branch { target: place(to), condition: probe.map(|_| Condition(4)) },
+            Step::Loop(to) => Control::Branch { target: place(to), condition: None },
+            Step::Switch(a, b) => {
+                let mut targets = vec![place(a), place(b)];
+                targets.sort_unstable();
+                targets.dedup();
+                computed.push((n * LEN, targets));
+                Control::Indirect { fixed: false }
+            }
+            Step::Stop => Control::Stop,
+        };
+        Insn { addr: n * LEN, len: LEN as u8, flow, probe }
+    };
+    let insns = (0..).zip(steps).map(insn).collect();
+    let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
+    entries.sort_unstable();
+    entries.dedup();
+    Code { insns, computed, entries, resolved: true }
+}
+
+/// Walks from `entry` as `choices` say, and counts. A call may end the walk, or come back twice.
+fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u8>, counts: &mut HashMap<Var, i64>) {
+    let mut open = vec![entry];
+    while let Some(mut at) = open.pop() {
+        loop {
+            let Some(n) = cfg.insn_at(at) else { break };
+            let (piece, insn) = (cfg.piece_of(n).unwrap(), cfg.insns[n as usize]);
+            if cfg.pieces[piece as usize].insns.start == n {
+                *counts.entry(Var::Piece(piece)).or_default() += 1;
+            }
+            let Some(choice) = choices.next() else {
+                // The walk must not end amid a piece.
+                match insn.flow {
+                    Control::Next => {
+                        at = insn.end();
+                        continue;
+                    }
+                    Control::Jump { target } => {
+                        at = target;
+                        continue;
+                    }
+                    Control::Branch { target, .. } => {
+                        // Out of any cycle by the nearest stop: the last instruction is one.
+                        if target > at {
+                            *counts.entry(Var::Taken(piece)).or_default() += 1;
+                            at = target;
+                        } else {
+                            *counts.entry(Var::NotTaken(piece)).or_default() += 1;
+                            at = insn.end();
+                        }
+                        continue;
+                    }
+                    Control::Indirect { .. } | Control::Call { .. } | Control::Stop => break,
+                }
+            };
+            match insn.flow {
+                Control::Next => at = insn.end(),
+                Control::Call { .. } if choice < 20 => break,
+                Control::Call { .. } => {
+                    if choice > 240 {
+                        open.push(insn.end());
+                    }
+                    at = insn.end();
+                }
+                Control::Jump { target } => at = target,
+                Control::Branch { target, .. } if choice & 1 == 1 => {
+                    *counts.entry(Var::Taken(piece)).or_default() += 1;
+                    at = target;
+                }
+                Control::Branch { .. } => {
+                    *counts.entry(Var::NotTaken(piece)).or_default() += 1;
+                    at = insn.end();
+                }
+                Control::Indirect { .. } => {
+                    let (_, targets) = code.computed.iter().find(|(addr, _)| *addr == at).unwrap();
+                    at = targets[usize::from(choice) % targets.len()];
+                }
+                Control::Stop => break,
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn placed_counters_tell_the_others(
+        mut steps in prop::collection::vec((step(), probe()), 2..40),
+        entries in prop::collection::vec(any::<u8>(), 0..3),
+        choices in prop::collection::vec(any::<u8>(), 0..400),
+        left_out in prop::collection::vec(prop::bool::weighted(0.3), 120),
+    ) {
+        // Jumps forward only where nobody chooses: else a walk could go on for ever.
+        let len = steps.len();
+        for (n, (step, _)) in steps.iter_mut().enumerate() {
+            if let Step::Jump(to) = step && usize::from(*to) % len <= n {
+                *step = Step::Stop;
+            }
+        }
+        steps[len - 1].0 = Step::Stop;
+        let code_of = || code(&steps, &entries);
+        let (code, cfg) = (code_of(), Cfg::new(&[], code_of()));
+        let flow = Flow::new(&cfg);
+        let mut counts = HashMap::new();
+        let mut choices = choices.into_iter();
+        while choices.len() > 0 {
+            for &entry in &code.entries {
+                walk(&cfg, &code, entry, &mut choices, &mut counts);
+            }
+        }
+        let mut countable: BTreeSet<Var> = BTreeSet::new();
+        for piece in 0..u32::try_from(cfg.pieces.len()).unwrap() {
+            if flow.site(piece).is_some() {
+                countable.insert(Var::Piece(piece));
+            }
+            let (block, last) = (cfg.pieces[piece as usize].block, cfg.pieces[piece as usize].insns.end - 1);
+            let ends = cfg.blocks[block as usize].insns.end - 1 == last;
+            if let Control::Branch { target, condition: Some(_) } = cfg.insns[last as usize].flow
+                && ends && target != cfg.insns[last as usize].end()
+            {
+                countable.extend([Var::Taken(piece), Var::NotTaken(piece)]);
+            }
+        }
+        let wanted: BTreeSet<Var> = countable.iter().zip(left_out).filter(|(_, out)| !out).map(|(var, _)| *var).collect();
+        let choice = Graph::new(&cfg, &flow, &wanted).solve().unwrap();
+        prop_assert!(choice.probes.len() <= Choice::all(&wanted).probes.len());
+        for &var in &wanted {
+            let sum = choice.value(var).unwrap();
+            for (counted, _) in &sum.0 {
+                let tells = choice.probes.get(&counted.piece());
+                prop_assert_eq!(tells, Some(&!matches!(counted, Var::Piece(_))), "{:?} is not placed", counted);
+            }
+            let value: i64 = sum.0.iter().map(|(v, c)| counts.get(v).unwrap_or(&0) * i64::from(*c)).sum();
+            prop_assert_eq!(value, *counts.get(&var).unwrap_or(&0), "{:?} as {:?}", var, sum);
+        }
+    }
+}
