@@ -57,7 +57,7 @@ fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
             }
             Step::Stop => Control::Stop,
         };
-        Insn { addr: n * LEN, len: LEN as u8, flow, probe }
+        Insn { addr: n * LEN, len: 4, flow, probe }
     };
     let insns = (0..).zip(steps).map(insn).collect();
     let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
@@ -70,8 +70,7 @@ fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
 fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u8>, counts: &mut HashMap<Var, i64>) {
     let mut open = vec![entry];
     while let Some(mut at) = open.pop() {
-        loop {
-            let Some(n) = cfg.insn_at(at) else { break };
+        while let Some(n) = cfg.insn_at(at) {
             let (piece, insn) = (cfg.piece_of(n).unwrap(), cfg.insns[n as usize]);
             if cfg.pieces[piece as usize].insns.start == n {
                 *counts.entry(Var::Piece(piece)).or_default() += 1;
