@@ -1,5 +1,5 @@
 //! `coverage.parquet`: one row for each file, line and context, for query engines; sorted by these three, in row groups
-//! of [`GROUP_ROWS`] compressed with zstd, so that an engine reads only what it asks for.
+//! of `GROUP_ROWS` compressed with zstd, so that an engine reads only what it asks for.
 //!
 //! | column | type | meaning |
 //! |---|---|---|

@@ -34,7 +34,7 @@ pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     })
 }
 
-/// [`write`] with another size of row groups.
+/// [`write()`] with another size of row groups.
 pub(super) fn write_groups(snapshot: &Snapshot, rows: usize, out: &mut dyn Write) -> Result<()> {
     let mut writer = Writer::new(snapshot, rows, out)?;
     snapshot.files().iter().try_for_each(|file| writer.file(file))?;
