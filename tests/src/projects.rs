@@ -33,6 +33,12 @@ impl Project {
         Self { compiler: "gcc", name: "lua", arguments, libraries: &["-lm"] }
     }
 
+    /// Lua again, with a driver that runs itself many times, a little Lua each.
+    #[must_use]
+    pub fn suite() -> Self {
+        Self { name: "suite", ..Self::lua() }
+    }
+
     /// zstd, out of `zstd-sys`.
     #[must_use]
     pub fn zstd() -> Self {

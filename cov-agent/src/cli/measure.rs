@@ -14,6 +14,7 @@ use crate::plan::{Instruction, PlanOptions, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::linger;
 use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
+use nix::sys::resource::{UsageWho, getrusage};
 use std::path::Path;
 use std::time::Instant;
 
@@ -101,15 +102,17 @@ impl<'a> Measurement<'a> {
         let Self { setup, console, mut runner, left_out } = self;
         let begun = Instant::now();
         let collected = runner.collect_coverage_results();
+        let hits = runner.hits();
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out);
         let directory = setup.directory.display().to_string();
         let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
-        console.detail(&format!("read the counters in {:.1?}", begun.elapsed()));
+        console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
         let directory = paths::normalize("/", &setup.directory);
         let mut snapshot = refine::finish(snapshot, settings, &directory, &setup.invoker, console)?;
         let written = output::write(&mut snapshot, settings, output, &setup.invoker, console);
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));
+        tell_memory(console);
         if console.verbosity() > Verbosity::Quiet {
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
         }
@@ -161,6 +164,14 @@ fn tell(console: Console, object: &Prepared) {
     for note in &object.notes {
         console.warning(&Message::new(Slug::DamagedDebugInfo, format!("{}: {note}", object.path.display())));
     }
+}
+
+/// How much memory this process, and the largest of the programs that it waited for, took.
+fn tell_memory(console: Console) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("not known", str::trim);
+    let program = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| usage.max_rss());
+    console.detail(&format!("peak memory {own}, of the program {program} kB"));
 }
 
 fn debug_info(origin: &DebugOrigin) -> String {

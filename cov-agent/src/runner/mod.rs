@@ -26,6 +26,7 @@ pub struct CoverageTestRunner<K> {
     kernel: K,
     collector: CoverageCollector,
     armed: Vec<ArmedObject>,
+    hits: u64,
 }
 
 /// An object whose probes are armed.
@@ -41,7 +42,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A runner that arms with `kernel` and records into `collector`.
     #[must_use]
     pub fn new(kernel: K, collector: CoverageCollector) -> Self {
-        Self { kernel, collector, armed: Vec::new() }
+        Self { kernel, collector, armed: Vec::new(), hits: 0 }
     }
 
     /// The collector, with its losses.
@@ -90,6 +91,12 @@ impl<K: Kernel> CoverageTestRunner<K> {
         self.armed.iter().map(|object| object.plan.sites.len()).sum()
     }
 
+    /// How many hits of probes were counted, as far as the results were collected.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
     /// Turns the counters, as they are now, into line counts. Probes stay armed and are forgotten:
     /// what they count from now on is in no result.
     ///
@@ -99,7 +106,10 @@ impl<K: Kernel> CoverageTestRunner<K> {
         let mut outcome = Ok(());
         for object in std::mem::take(&mut self.armed) {
             match self.kernel.counters(object.id) {
-                Ok(counters) => record::record(&self.collector, &object, &counters),
+                Ok(counters) => {
+                    self.hits = counters.iter().fold(self.hits, |sum, counter| sum.saturating_add(*counter));
+                    record::record(&self.collector, &object, &counters);
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }

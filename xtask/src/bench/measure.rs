@@ -1,30 +1,37 @@
 //! What a command costs.
 
 use anyhow::{Context as _, Result, bail};
-use std::mem::MaybeUninit;
+use std::io::{Read as _, Seek as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What one run took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Cost {
     /// From start to end.
     pub(super) wall: Duration,
-    /// The largest resident set of the command and of what it started, in KiB.
-    pub(super) peak: u64,
+    /// From its end until the last process that it left behind had ended.
+    pub(super) after: Duration,
+    /// What it said on stderr.
+    pub(super) said: String,
 }
 
-/// Runs `command` once; its output is thrown away.
+/// Runs `command` once, and waits for what it leaves behind; its output is thrown away.
 pub(super) fn once(command: &mut Command) -> Result<Cost> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut stderr = tempfile::tempfile()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.try_clone()?);
     let start = Instant::now();
-    let child = command.spawn().with_context(|| format!("{command:?}"))?;
-    let (status, peak) = wait(i32::try_from(child.id())?)?;
+    let status = command.status().with_context(|| format!("{command:?}"))?;
     let wall = start.elapsed();
-    if status != 0 {
-        bail!("{command:?}: wait status {status:#x}");
+    wait_for_orphans()?;
+    let after = start.elapsed() - wall;
+    let mut said = String::new();
+    stderr.rewind()?;
+    stderr.read_to_string(&mut said)?;
+    if !status.success() {
+        bail!("{command:?}: {status}\n{said}");
     }
-    Ok(Cost { wall, peak })
+    Ok(Cost { wall, after, said })
 }
 
 /// Runs the commands in turns, `rounds` times each, so that what else the machine does hits all of them.
@@ -45,29 +52,44 @@ pub(super) struct Series(Vec<Cost>);
 impl Series {
     /// The median time in milliseconds.
     pub(super) fn millis(&self) -> f64 {
-        let mut times: Vec<_> = self.0.iter().map(|cost| cost.wall).collect();
-        times.sort();
-        times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        self.median(|cost| cost.wall.as_secs_f64() * 1e3)
     }
 
-    /// The largest resident set of all runs, in MiB.
-    pub(super) fn peak(&self) -> f64 {
-        let peak = self.0.iter().map(|cost| cost.peak).max().unwrap_or(0);
-        f64::from(u32::try_from(peak).unwrap_or(u32::MAX)) / 1024.0
+    /// The median of something about a run.
+    pub(super) fn median(&self, of: impl Fn(&Cost) -> f64) -> f64 {
+        let mut all: Vec<_> = self.0.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// What the last run said.
+    pub(super) fn said(&self) -> &str {
+        self.0.last().map(|cost| cost.said.as_str()).unwrap_or_default()
     }
 }
 
-/// Waits for a child: its wait status and its largest resident set in KiB.
-fn wait(pid: i32) -> Result<(i32, u64)> {
-    let mut status = 0;
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: both pointers are to live, writable values of the right types; `usage` is valid zeroed.
-    #[expect(unsafe_code, reason = "wait4(2) tells what one child cost; the standard library does not")]
-    let usage = unsafe {
-        if libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) < 0 {
-            return Err(std::io::Error::last_os_error()).context("wait4");
+/// Makes this process the parent of whatever its children leave behind.
+pub(super) fn adopt_orphans() -> Result<()> {
+    // SAFETY: takes integers.
+    #[expect(unsafe_code, reason = "prctl(2) has no wrapper in the standard library")]
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("becoming a reaper") }
+}
+
+/// Waits until no child is left: the agent leaves one behind that disarms its probes, and until then
+/// the next run would pay for them.
+fn wait_for_orphans() -> Result<()> {
+    loop {
+        // SAFETY: the pointer may be null.
+        #[expect(unsafe_code, reason = "the standard library waits for its own children only")]
+        let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+        if pid < 0 {
+            let error = std::io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ECHILD) => return Ok(()),
+                Some(libc::EINTR) => {}
+                _ => return Err(error).context("waitpid"),
+            }
         }
-        usage.assume_init()
-    };
-    Ok((status, u64::try_from(usage.ru_maxrss)?))
+    }
 }

@@ -1,86 +1,116 @@
 //! `cargo xtask bench`: what the agent costs, measured on real programs.
 
 mod measure;
+mod said;
+mod table;
 
-use crate::shell::{cargo, is_root, run, target_dir};
-use anyhow::{Context as _, Result, bail};
-use cov_tests::{Build, Project};
-use measure::interleaved;
+use crate::shell::{cargo, is_root, run, target_dir, workspace};
+use anyhow::{Result, bail};
+use cov_tests::{Build, Project, package_dir};
+use measure::{adopt_orphans, interleaved};
+use said::Said;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// How many processes the suite of short ones has.
+const PROCESSES: u32 = 200;
+
+/// A program in two builds.
+struct Program {
+    name: String,
+    plain: PathBuf,
+    /// Compiled so that it measures its coverage itself.
+    compiled: Option<PathBuf>,
+    args: Vec<String>,
+    /// How many processes it runs.
+    processes: u32,
+}
+
+/// What was measured of a program.
+struct Measured {
+    name: String,
+    processes: u32,
+    plain_ms: f64,
+    agent_ms: f64,
+    compiled_ms: Option<f64>,
+    disarm_ms: f64,
+    said: Said,
+}
 
 /// Measures; `smoke` proves only that it works, on little, with the agent as tests build it.
 pub(crate) fn run_bench(smoke: bool, as_json: bool) -> Result<()> {
     if !is_root() {
         bail!("arming probes needs root: sudo -E cargo xtask bench");
     }
+    adopt_orphans()?;
     let mut build = cargo(["build", "--quiet", "--package", "cov-agent"]);
     run(if smoke { &mut build } else { build.arg("--release") })?;
     let agent = target_dir().join(if smoke { "debug/cov-agent" } else { "release/cov-agent" });
     let dir = target_dir().join("bench");
     std::fs::create_dir_all(&dir)?;
 
-    let mut results = vec![small(&agent, &dir, if smoke { 2 } else { 31 })?];
-    let projects: &[fn() -> Project] =
-        if smoke { &[Project::lua] } else { &[Project::sqlite, Project::lua, Project::zstd] };
-    for project in projects {
-        results.push(real(&agent, &dir, &project(), if smoke { 1 } else { 3 })?);
+    let mut results = Vec::new();
+    for (program, rounds) in programs(&dir, smoke) {
+        results.push(measure(&agent, &dir, &program, if smoke { 1 } else { rounds })?);
     }
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        println!("{}", serde_json::to_string_pretty(&results.iter().map(Measured::json).collect::<Vec<_>>())?);
     } else {
-        table(&results);
+        print!("{}", table::render(&results));
     }
     Ok(())
 }
 
-fn agent_run(agent: &Path, dir: &Path, program: &Path) -> Command {
-    let mut command = Command::new(agent);
-    command
-        .args(["run", "--quiet"])
-        .args(cov_tests::sources())
-        .arg("--output")
-        .arg(dir.join("coverage"))
-        .arg("--")
-        .arg(program);
-    command
+/// The programs, each with how often it is to be run.
+fn programs(dir: &Path, smoke: bool) -> Vec<(Program, usize)> {
+    let mut programs = vec![(small(dir), 31)];
+    if smoke {
+        programs.push((suite(dir, 3), 1));
+    } else {
+        programs.extend([Project::sqlite(), Project::lua(), Project::zstd()].map(|project| (real(dir, &project), 5)));
+        programs.extend([(rust_tests(dir), 15), (suite(dir, PROCESSES), 5)]);
+    }
+    programs
 }
 
 /// The fixed cost: a program that does nearly nothing.
-fn small(agent: &Path, dir: &Path, rounds: usize) -> Result<Value> {
-    let program = dir.join("collatz");
-    let source = crate::shell::workspace().join("xtask/sample/collatz.c");
-    Build::with("gcc", dir).args(["-O0", "-g", "-o"]).arg(&program).arg(source).run();
-    let mut plain = Command::new(&program);
-    plain.arg("6");
-    let mut measured = agent_run(agent, dir, &program);
-    measured.arg("6");
-    let [plain, measured] = interleaved(rounds, [plain, measured])?;
-    Ok(json!({
-        "program": "small C program, -O0",
-        "probes": probes(agent, &program)?,
-        "plain_ms": plain.millis(),
-        "agent_ms": measured.millis(),
-        "agent_peak_mib": measured.peak(),
-    }))
+fn small(dir: &Path) -> Program {
+    let plain = dir.join("collatz");
+    let source = workspace().join("xtask/sample/collatz.c");
+    Build::with("gcc", dir).args(["-O0", "-g", "-o"]).arg(&plain).arg(source).run();
+    Program { name: "a small C program, -O0".into(), plain, compiled: None, args: vec!["6".into()], processes: 1 }
 }
 
-/// A real project at -O1, against itself without the agent and built for gcov.
-fn real(agent: &Path, dir: &Path, project: &Project, rounds: usize) -> Result<Value> {
-    let program = compile(project, dir, "", &["-O1"]);
-    let gcov_program = compile(project, dir, "-gcov", &["-O1", "--coverage"]);
-    let mut gcov = Command::new(&gcov_program);
-    gcov.current_dir(dir);
-    let [plain, measured, gcov] = interleaved(rounds, [Command::new(&program), agent_run(agent, dir, &program), gcov])?;
-    Ok(json!({
-        "program": format!("{}, -O1", project.name),
-        "probes": probes(agent, &program)?,
-        "plain_ms": plain.millis(),
-        "agent_ms": measured.millis(),
-        "gcov_ms": gcov.millis(),
-        "agent_peak_mib": measured.peak(),
-    }))
+/// A real project, and the same built for gcov.
+fn real(dir: &Path, project: &Project) -> Program {
+    let plain = compile(project, dir, "", &["-O1"]);
+    let compiled = Some(compile(project, dir, "-gcov", &["-O1", "--coverage"]));
+    Program { name: format!("{}, -O1", project.name), plain, compiled, args: Vec::new(), processes: 1 }
+}
+
+/// Many short processes, one after the other.
+fn suite(dir: &Path, processes: u32) -> Program {
+    let args = vec![processes.to_string()];
+    let name = format!("{processes} processes of lua, -O1");
+    Program { name, args, processes, ..real(dir, &Project::suite()) }
+}
+
+/// A Rust crate's own tests, and the same built for LLVM's source-based coverage.
+fn rust_tests(dir: &Path) -> Program {
+    let source = package_dir("strsim").join("src/lib.rs");
+    let compile = |output: &str, flags: &[&str]| {
+        let rustc = Build::with("rustc", dir).args(["--test", "--edition=2015", "-g", "-Copt-level=1", "-o", output]);
+        rustc.args(flags).arg(&source).run();
+        dir.join(output)
+    };
+    Program {
+        name: "the tests of the crate strsim".into(),
+        plain: compile("strsim", &[]),
+        compiled: Some(compile("strsim-llvm", &["-Cinstrument-coverage"])),
+        args: Vec::new(),
+        processes: 1,
+    }
 }
 
 /// Compiles unless it is there from an earlier time: SQLite takes long.
@@ -90,34 +120,50 @@ fn compile(project: &Project, dir: &Path, suffix: &str, flags: &[&str]) -> PathB
     if program.exists() { program } else { project.compile(dir, &output, flags) }
 }
 
-/// How many probes the agent arms in `program`.
-fn probes(agent: &Path, program: &Path) -> Result<usize> {
-    let output = Command::new(agent).args(["lines", "--json"]).args(cov_tests::sources()).arg(program).output()?;
-    let lines: Value = serde_json::from_slice(&output.stdout).context("cov-agent lines --json")?;
-    let probes = lines["probes"].as_array().context("cov-agent lines --json has no probes")?;
-    Ok(probes.len())
+fn measure(agent: &Path, dir: &Path, program: &Program, rounds: usize) -> Result<Measured> {
+    let call = |path: &Path| {
+        let mut command = Command::new(path);
+        command.args(&program.args).current_dir(dir).env("LLVM_PROFILE_FILE", dir.join("default.profraw"));
+        command
+    };
+    let mut measured = Command::new(agent);
+    measured.args(["run", "--verbose"]).args(cov_tests::sources()).args(["--format", "lcov,json", "--output"]);
+    measured.arg(dir.join("coverage")).arg("--").arg(&program.plain).args(&program.args).current_dir(dir);
+    // A build for coverage is run in any case: where there is none, the plain one once more.
+    let compiled = call(program.compiled.as_deref().unwrap_or(&program.plain));
+    let [plain, measured, compiled] = interleaved(rounds, [call(&program.plain), measured, compiled])?;
+    Ok(Measured {
+        name: program.name.clone(),
+        processes: program.processes,
+        plain_ms: plain.millis(),
+        agent_ms: measured.millis(),
+        compiled_ms: program.compiled.as_ref().map(|_| compiled.millis()),
+        disarm_ms: measured.median(|cost| cost.after.as_secs_f64() * 1e3),
+        said: Said::read(measured.said())?,
+    })
 }
 
-fn table(results: &[Value]) {
-    println!("| program | probes | plain | agent | gcov | ratio agent | ratio gcov | peak memory |");
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
-    for result in results {
-        let number = |key: &str| result[key].as_f64();
-        let millis = |key: &str| number(key).map_or("–".to_owned(), |ms| format!("{ms:.1} ms"));
-        let ratio = |key: &str| match (number(key), number("plain_ms")) {
-            (Some(ms), Some(plain)) if plain > 0.0 => format!("{:.1}", ms / plain),
-            _ => "–".to_owned(),
-        };
-        println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.0} MiB |",
-            result["program"].as_str().unwrap_or_default(),
-            result["probes"],
-            millis("plain_ms"),
-            millis("agent_ms"),
-            millis("gcov_ms"),
-            ratio("agent_ms"),
-            ratio("gcov_ms"),
-            number("agent_peak_mib").unwrap_or_default()
-        );
+impl Measured {
+    fn json(&self) -> Value {
+        let Said { lines, probes, emulated, hits, read_ms, plan_ms, arm_ms, write_ms, agent_mib, program_mib } =
+            self.said;
+        json!({
+            "program": self.name,
+            "processes": self.processes,
+            "lines": lines,
+            "probes": probes,
+            "emulated": emulated,
+            "hits": hits,
+            "plain_ms": self.plain_ms,
+            "agent_ms": self.agent_ms,
+            "compiled_ms": self.compiled_ms,
+            "read_ms": read_ms,
+            "plan_ms": plan_ms,
+            "arm_ms": arm_ms,
+            "write_ms": write_ms,
+            "disarm_ms": self.disarm_ms,
+            "agent_peak_mib": agent_mib,
+            "program_peak_mib": program_mib,
+        })
     }
 }
