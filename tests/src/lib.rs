@@ -12,6 +12,7 @@ mod gcov;
 mod kernel;
 mod projects;
 mod report;
+mod sample;
 mod sources;
 mod workdir;
 
@@ -24,5 +25,6 @@ pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
 pub use kernel::kernel;
 pub use projects::Project;
 pub use report::{Coverage, FileCoverage};
+pub use sample::{SAMPLE_COMMANDS, prepare_sample};
 pub use sources::package_dir;
 pub use workdir::{Said, Workdir, tracefile};

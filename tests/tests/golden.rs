@@ -1,7 +1,8 @@
 //! Pages of the manual that show what the agent prints. `cargo xtask golden` writes them anew.
 
-use cov_tests::{agent_path, workspace};
+use cov_tests::{SAMPLE_COMMANDS, agent_path, kernel, prepare_sample, scratch, workspace};
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -42,4 +43,34 @@ fn command_line_page() {
         write!(page, "\n## cov-agent {command}\n\n```text\n{}\n```\n", help(&[&command])).unwrap();
     }
     golden(&workspace().join("docs/src/reference/command-line.md"), &page);
+}
+
+/// The README's sample is what the demo prints, up to the end of the first two functions.
+#[test]
+fn readme_sample() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    prepare_sample(dir.path()).unwrap();
+    let mut block = String::new();
+    for line in SAMPLE_COMMANDS {
+        let mut words = line.split_whitespace();
+        let program = words.next().unwrap();
+        let path = if program == "cov-agent" { agent_path() } else { Path::new(program) };
+        let output = Command::new(path).arg0(program).args(words).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        // The program writes before the agent's summary.
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let shown: Vec<_> = text.lines().take(28).map(str::trim_end).collect();
+        let more = if text.lines().count() > shown.len() { "…\n" } else { "" };
+        let end = if shown.is_empty() { "" } else { "\n" };
+        write!(block, "$ {line}\n{}{end}{more}", shown.join("\n")).unwrap();
+    }
+    let readme = workspace().join("README.md");
+    let text = std::fs::read_to_string(&readme).unwrap();
+    let marker = "<!-- golden: sample -->\n```console\n";
+    let (before, rest) = text.split_once(marker).expect("README.md has its sample");
+    let (_, after) = rest.split_once("```\n").expect("the sample ends");
+    golden(&readme, &format!("{before}{marker}{block}```\n{after}"));
 }
