@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod coverage;
 mod demo;
 mod ebpf;
 mod setup;
@@ -29,6 +30,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure how much of the library its tests execute
+    Coverage,
     /// Write the pages that show what the agent prints anew
     Golden,
     /// Measure a sample program and show its source with counts
@@ -69,6 +72,7 @@ fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
         Command::Bench { smoke, json } => bench::run_bench(smoke, json),
+        Command::Coverage => coverage::run_coverage(),
         Command::Golden => {
             let mut test = shell::cargo(["test", "--quiet", "--package", "cov-tests", "--test", "golden"]);
             shell::run(test.env("COV_GOLDEN", "write"))?;

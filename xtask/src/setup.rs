@@ -35,11 +35,13 @@ const PYTHON: &[&str] = &["mojo==1.2.0"];
 
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_LLVM_COV: &str = "0.9.1";
 
 pub(crate) fn install() -> Result<()> {
     debian()?;
     bpf_linker()?;
     cargo_deny()?;
+    cargo_llvm_cov()?;
     python()
 }
 
@@ -86,6 +88,15 @@ fn cargo_deny() -> Result<()> {
         install.args(["--config", &format!("profile.release.{setting}")]);
     }
     run(&mut install)
+}
+
+/// What `cargo xtask coverage` compiles and reads LLVM's counters with.
+fn cargo_llvm_cov() -> Result<()> {
+    if installed("cargo-llvm-cov", CARGO_LLVM_COV) {
+        return Ok(());
+    }
+    println!("installing cargo-llvm-cov {CARGO_LLVM_COV}");
+    run(&mut cargo(["install", "--quiet", "--force", "--locked", "--version", CARGO_LLVM_COV, "cargo-llvm-cov"]))
 }
 
 fn python() -> Result<()> {

@@ -61,9 +61,9 @@ pub struct MergeArgs {
 /// `cov-agent convert`.
 #[derive(Debug, Clone, Args)]
 pub struct ConvertArgs {
-    /// Which source files.
+    /// Which data.
     #[command(flatten)]
-    pub files: FileArgs,
+    pub input: InputArgs,
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,

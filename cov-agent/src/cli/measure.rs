@@ -106,6 +106,7 @@ impl<'a> Measurement<'a> {
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out);
         let directory = setup.directory.display().to_string();
         let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
+        let snapshot = snapshot.map_files(|file| Some(file.in_context(&settings.context)));
         console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
         let directory = paths::normalize("/", &setup.directory);

@@ -17,7 +17,7 @@ pub(super) fn merge(args: &MergeArgs, settings: &Settings, console: Console) -> 
 
 /// Writes data in other formats.
 pub(super) fn convert(args: &ConvertArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
-    write(std::slice::from_ref(&args.data), false, settings, console)
+    write(std::slice::from_ref(&args.data), args.input.allow_duplicates, settings, console)
 }
 
 fn write(data: &[PathBuf], allow_duplicates: bool, settings: &Settings, console: Console) -> Result<Exit, Message> {

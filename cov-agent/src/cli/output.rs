@@ -4,7 +4,8 @@ use super::console::Console;
 use super::data;
 use super::invoker::Invoker;
 use super::message::{Message, Slug, chain};
-use crate::config::{CoveragePy, Environment, Settings};
+use crate::config::{CoveragePy, Environment, Relative, Settings};
+use crate::coverage::filter::default_root;
 use crate::coverage::{RunId, Snapshot, paths};
 use crate::format::input::Input;
 use crate::format::output::{OutputDir, OutputError, Rights};
@@ -43,10 +44,14 @@ pub(super) fn write(
     let options = coverage_db::Options {
         plugin: coverage_py.plugins.iter().any(|name| name == coverage_db::PLUGIN),
         branch: coverage_py.branch,
-        relative_to: None,
+        relative_to: coverage_py.relative_files.then(|| paths::normalize("/", &environment.directory)),
     };
-    if *settings.relative_files {
-        *snapshot = relative(std::mem::take(snapshot), &environment.directory);
+    match *settings.relative_files {
+        Relative::No => {}
+        Relative::Directory => *snapshot = relative(std::mem::take(snapshot), &environment.directory),
+        Relative::Repository => {
+            *snapshot = relative(std::mem::take(snapshot), &default_root(&environment.directory));
+        }
     }
     // Nobody else may write between our reading what is there and our replacing it.
     let lock = settings.preserve_data.then(|| directory.lock()).transpose().map_err(message)?;

@@ -35,7 +35,7 @@ pub(super) fn refine(
 }
 
 /// What is left to do with data that was measured here: takes out the lines that sources or patterns
-/// exclude, then files that are too short.
+/// exclude, then files that are too short, and gives runs that have none a commit and a shard.
 pub(super) fn finish(
     snapshot: Snapshot,
     settings: &Settings,
@@ -54,6 +54,15 @@ pub(super) fn finish(
     for problem in problems {
         console.warning(&Message::new(Slug::Marker, problem));
     }
+    let snapshot = snapshot.map_runs(|run| {
+        let label = |own: &mut String, setting: &String| {
+            if own.is_empty() {
+                own.clone_from(setting);
+            }
+        };
+        label(&mut run.commit, &settings.commit);
+        label(&mut run.shard, &settings.shard);
+    });
     let threshold = usize::try_from(settings.line_threshold.value).unwrap_or(usize::MAX);
     Ok(snapshot.map_files(|file| (file.lines().len() >= threshold).then_some(file)))
 }

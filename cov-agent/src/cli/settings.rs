@@ -42,7 +42,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.output.apply(settings);
         }
         Some(Command::Convert(args)) => {
-            args.files.apply(settings);
+            args.input.files.apply(settings);
             args.output.apply(settings);
         }
         Some(Command::Report(args)) => {

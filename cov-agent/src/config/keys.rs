@@ -5,7 +5,7 @@ use super::layer::Layer;
 use super::list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 use super::origin::{Origin, Setting};
 use super::problem::Problem;
-use super::value::{Color, Precision, Seconds, Sort, Threshold, Value};
+use super::value::{Color, Precision, Relative, Seconds, Sort, Threshold, Value};
 use std::path::PathBuf;
 
 /// A name that coverage.py has for a key.
@@ -135,12 +135,16 @@ keys! {
     debug_dir: Vec<PathBuf>, Some("--debug-dir"), &[];
     /// Beginnings of source paths, and what replaces them.
     prefix_map: PrefixMap, Some("--prefix-map"), &[];
-    /// Whether paths are written relative to the working directory.
-    relative_files: bool, None, &[&[alias("run", "relative_files", Form::Same)]];
+    /// Whether paths are written relative, and to what.
+    relative_files: Relative, None, &[&[alias("run", "relative_files", Form::Same)]];
     /// Which paths mean the same files.
     paths: PathMap, None, &[&[alias("paths", "", Form::Section)]];
     /// The context of hits; empty is the default one.
     context: String, None, &[&[alias("run", "context", Form::Same)]];
+    /// The commit that the sources are of, for runs that name none.
+    commit: String, None, &[];
+    /// Which part of a bigger run this is, for runs that say nothing.
+    shard: String, None, &[];
     /// The user that the program runs as; empty is whoever runs the agent.
     user: String, Some("--user"), &[];
     /// How long running processes are measured.

@@ -38,7 +38,7 @@ pub use origin::{Origin, Setting};
 pub use problem::{ConfigError, Problem};
 pub use project::CoveragePy;
 pub use reference::reference;
-pub use value::{Color, Precision, Seconds, Sort, SortColumn, Threshold};
+pub use value::{Color, Precision, Relative, Seconds, Sort, SortColumn, Threshold};
 
 use layer::{Findings, Layer};
 use std::path::{Path, PathBuf};

@@ -10,8 +10,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 /// Where coverage.py looks for its configuration, and whether the file is its own.
-const NAMES: [(&str, bool); 4] =
-    [(".coveragerc", true), ("setup.cfg", false), ("tox.ini", false), ("pyproject.toml", false)];
+/// (`config_files_to_try` in its `config.py`; `.coveragerc.toml` since 7.14).
+const NAMES: [(&str, bool); 5] = [
+    (".coveragerc", true),
+    (".coveragerc.toml", true),
+    ("setup.cfg", false),
+    ("tox.ini", false),
+    ("pyproject.toml", false),
+];
 
 /// The part of coverage.py's configuration that decides what its reports can read. It comes from
 /// the file that coverage.py reads, which need not be the one that we read.
@@ -21,11 +27,13 @@ pub struct CoveragePy {
     pub plugins: Vec<String>,
     /// `[run] branch`.
     pub branch: bool,
+    /// `[run] relative_files`.
+    pub relative_files: bool,
 }
 
 impl CoveragePy {
-    /// Reads `COVERAGE_RCFILE`, else the first of `.coveragerc`, `setup.cfg`, `tox.ini` and
-    /// `pyproject.toml` that has a section for coverage.py. A file that cannot be read says nothing:
+    /// Reads `COVERAGE_RCFILE`, else the first of `.coveragerc`, `.coveragerc.toml`, `setup.cfg`,
+    /// `tox.ini` and `pyproject.toml` that has a section for coverage.py. A file that cannot be read says nothing:
     /// coverage.py will tell what is wrong with it.
     #[must_use]
     pub fn read(environment: &Environment) -> Self {
@@ -44,10 +52,11 @@ impl CoveragePy {
             })
         };
         let plugins = value("plugins").and_then(|entry| items(&expanded(&entry.raw).ok()?, "").ok());
-        let branch = value("branch").and_then(|entry| bool::read(&expanded(&entry.raw).ok()?).ok());
+        let truth = |name| value(name).and_then(|entry| bool::read(&expanded(&entry.raw).ok()?).ok()).unwrap_or(false);
         Self {
             plugins: plugins.unwrap_or_default().into_iter().map(|line| line.text).collect(),
-            branch: branch.unwrap_or(false),
+            branch: truth("branch"),
+            relative_files: truth("relative_files"),
         }
     }
 }
@@ -56,7 +65,7 @@ impl CoveragePy {
 fn sections(environment: &Environment, path: &Path, own: bool) -> Option<Vec<Section>> {
     let text = file::read(&environment.directory.join(path)).ok()?;
     let is_toml = path.extension().is_some_and(|extension| extension == "toml");
-    let mut sections = if is_toml { toml::parse(&text, false) } else { ini::parse(&text) }.ok()?;
+    let mut sections = if is_toml { toml::parse(&text, own) } else { ini::parse(&text) }.ok()?;
     let theirs = sections.iter().any(|section| section.name.text.starts_with("coverage:"));
     sections.retain(|section| own || section.name.text.starts_with("coverage:"));
     // The longer name comes first for coverage.py.
@@ -75,6 +84,7 @@ mod tests {
         }
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let found = CoveragePy::read(&Environment { directory: directory.path().to_owned(), variables });
+        assert!(!found.relative_files);
         (found.plugins.join("|"), found.branch)
     }
 
@@ -90,5 +100,18 @@ mod tests {
         assert_eq!(read(&[rc, cfg], &[("COVERAGE_RCFILE", "setup.cfg"), ("X", "z")]), ("s|z".into(), false));
         assert_eq!(read(&[ours, ("tox.ini", "[tox]")], &[]), (String::new(), false));
         assert_eq!(read(&[(".coveragerc", "broken"), toml], &[]), ("t".into(), true));
+        let own = (".coveragerc.toml", "[run]\nplugins = [\"o\"]\nbranch = true\n");
+        assert_eq!(read(&[own, cfg], &[]), ("o".into(), true));
+        assert_eq!(read(&[(".coveragerc.toml", "[tool.coverage.run]\nplugins = [\"p\"]"), cfg], &[]), ("p".into(), false));
+        assert_eq!(read(&[rc, own], &[]), ("a.b|c".into(), true));
+    }
+
+    #[test]
+    fn what_it_says_of_paths_is_read_too() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("tox.ini"), "[coverage:run]\nrelative_files = on\n").unwrap();
+        let environment = Environment { directory: directory.path().to_owned(), ..Environment::default() };
+        let expected = CoveragePy { relative_files: true, ..CoveragePy::default() };
+        assert_eq!(CoveragePy::read(&environment), expected);
     }
 }

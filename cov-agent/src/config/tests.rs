@@ -75,7 +75,7 @@ fn the_manual_explains_every_key() {
     if std::env::var_os("COV_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(&path, format!("{before}{MARK}{}", reference())).unwrap();
     } else {
-        assert_eq!(keys, reference());
+        assert!(keys == reference(), "{} is not what the code says; run `cargo xtask golden`", path.display());
     }
 }
 

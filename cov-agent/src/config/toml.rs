@@ -1,11 +1,12 @@
 //! TOML files: `[tool.cov-agent]`, and `[tool.coverage.…]` as coverage.py names its sections.
 
+use super::coverage_py::SECTIONS;
 use super::document::{Entry, Line, Raw, Section, SyntaxError};
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 /// The sections of `text` by the names that they have in an INI file: `cov-agent`, `coverage:run`.
 ///
-/// With `own` the file is for nothing but coverage, and `tool.` may be left out.
+/// With `own` the file is for nothing but coverage, and `tool.` and `tool.coverage.` may be left out.
 ///
 /// # Errors
 ///
@@ -27,6 +28,10 @@ pub(crate) fn parse(text: &str, own: bool) -> Result<Vec<Section>, SyntaxError> 
         for (key, item) in coverage.into_iter().flat_map(keys) {
             sections.push(lines.section(lines.name(key, "coverage:"), item)?);
         }
+    }
+    // `[run]` at the top, as `.coveragerc.toml` has it.
+    for (key, item) in keys(root).filter(|(key, _)| own && SECTIONS.contains(&key.get())) {
+        sections.push(lines.section(lines.name(key, ""), item)?);
     }
     Ok(sections)
 }

@@ -49,17 +49,22 @@ pub(crate) fn one<T: Value>(raw: &Raw, parse: impl FnOnce(&str) -> Option<T>) ->
     parse(&text).ok_or_else(|| bad(raw, &text, &allowed))
 }
 
+/// Yes or no, in the words that `configparser` knows.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 impl Value for bool {
     fn allowed() -> String {
         "true or false".to_owned()
     }
 
     fn read(raw: &Raw) -> Result<Self, Bad> {
-        one(raw, |text| match text.to_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => Some(true),
-            "false" | "no" | "off" | "0" => Some(false),
-            _ => None,
-        })
+        one(raw, truth)
     }
 
     fn show(&self) -> String {
@@ -258,6 +263,41 @@ impl Value for Sort {
             SortColumn::Hottest => "hottest",
         };
         format!("{}{name}", if self.reversed { "-" } else { "" })
+    }
+}
+
+/// Whether source paths are written relative, and to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Relative {
+    /// Absolute.
+    #[default]
+    No,
+    /// To the working directory.
+    Directory,
+    /// To the top of the git repository that the working directory lies in.
+    Repository,
+}
+
+impl Value for Relative {
+    fn allowed() -> String {
+        "true, false or repository".to_owned()
+    }
+
+    fn read(raw: &Raw) -> Result<Self, Bad> {
+        one(raw, |text| match truth(text) {
+            Some(true) => Some(Self::Directory),
+            Some(false) => Some(Self::No),
+            None => (text == "repository").then_some(Self::Repository),
+        })
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::No => "false",
+            Self::Directory => "true",
+            Self::Repository => "repository",
+        }
+        .to_owned()
     }
 }
 

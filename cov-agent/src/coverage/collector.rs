@@ -10,6 +10,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// Recording into a file that the filter leaves out does nothing. For many lines of one file take
 /// its handle ([`file`](Self::file)) and record through it.
+///
+/// ```
+/// use cov_agent::coverage::{CoverageCollector, ExecutionCounter, Run, Statistics};
+/// let collector = CoverageCollector::coverage_init();
+/// std::thread::scope(|threads| {
+///     for test in ["one", "two"] {
+///         let file = collector.file("/src/a.c").expect("no filter");
+///         threads.spawn(move || (10..20).for_each(|line| file.lock().record(line, ExecutionCounter::exact(1), test)));
+///     }
+/// });
+/// collector.executable("/src/a.c", 20);
+/// let snapshot = collector.coverage_cleanup(Run::default());
+/// let total = Statistics::of(&snapshot, 0).total;
+/// assert_eq!((total.hit, total.total, total.executions), (10, 11, ExecutionCounter::exact(20)));
+/// assert_eq!(snapshot.files()[0].contexts().map(|(name, _)| name).collect::<Vec<_>>(), ["one", "two"]);
+/// ```
 pub struct CoverageCollector {
     files: FileTracker,
     objects: Mutex<BTreeSet<Object>>,

@@ -21,6 +21,18 @@ pub struct Function {
 ///
 /// No line is both executable and unmeasurable or excluded: executable wins over unmeasurable
 /// (some build could measure it), excluded wins over both (a person said so).
+///
+/// ```
+/// use cov_agent::coverage::{ExecutionCounter, FileCoverage};
+/// let mut file = FileCoverage::new("/src/a.c");
+/// file.record(3, ExecutionCounter::exact(5), "");
+/// file.record(4, ExecutionCounter::exact(1), "test one");
+/// file.unmeasurable(5, "no probe can be there");
+/// file.exclude(4);
+/// assert_eq!(file.lines().iter().collect::<Vec<_>>(), [(3, ExecutionCounter::exact(5))]);
+/// assert_eq!(file.excluded_lines().collect::<Vec<_>>(), [4]);
+/// assert_eq!(file.unmeasurable_lines().next(), Some((5, "no probe can be there")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileCoverage {
     path: Arc<str>,
@@ -236,6 +248,18 @@ impl FileCoverage {
         if self.by_context.len() == 1 && self.by_context.contains_key("") {
             self.by_context.clear();
         }
+    }
+
+    /// The same with the hits of the default context booked under `context`.
+    #[must_use]
+    pub fn in_context(mut self, context: &str) -> Self {
+        if !context.is_empty() {
+            self.split_contexts();
+            if let Some(lines) = self.by_context.remove("") {
+                self.by_context.entry(context.into()).or_default().merge(&lines);
+            }
+        }
+        self
     }
 
     /// The same under another path.

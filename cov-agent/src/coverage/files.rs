@@ -22,6 +22,20 @@ impl FileHandle {
 
 /// The files of a run: one entry per canonical source path, however many objects compile it and
 /// however they spell it. Safe to use from many threads.
+///
+/// ```
+/// use cov_agent::coverage::{ExecutionCounter, FileTracker, Filter};
+/// let filter = Filter::new(&["src/**"], &[] as &[&str], "/w")?;
+/// let files = FileTracker::default().with_base("/w").with_filter(filter);
+/// for spelled in ["/w/src/a.c", "src/a.c", "src/x/../a.c"] {
+///     files.file(spelled).expect("kept").lock().record(3, ExecutionCounter::exact(1), "");
+/// }
+/// assert!(files.file("/usr/include/stdio.h").is_none());
+/// let files = files.into_files();
+/// assert_eq!((files.len(), &**files[0].path()), (1, "/w/src/a.c"));
+/// assert_eq!(files[0].lines().get(3), Some(ExecutionCounter::exact(3)));
+/// # Ok::<(), cov_agent::coverage::FilterError>(())
+/// ```
 #[derive(Default)]
 pub struct FileTracker {
     filter: Option<Filter>,

@@ -26,6 +26,14 @@ pub struct MarkerError {
 }
 
 /// Which lines are taken out.
+///
+/// ```
+/// use cov_agent::coverage::Markers;
+/// let markers = Markers::new(None, &[r"\bunreachable!\(".to_owned()])?;
+/// let source = "fn f() {\n    log(); // LCOV_EXCL_LINE\n    unreachable!()\n}\n";
+/// assert_eq!(markers.scan("f.rs", source).excluded.into_iter().collect::<Vec<_>>(), [2, 3]);
+/// # Ok::<(), cov_agent::coverage::MarkerError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Markers {
     patterns: Vec<Regex>,

@@ -5,7 +5,10 @@ use std::path::Path;
 /// `path` joined to `base` (where it is relative) with `.`, `..` and doubled separators folded
 /// lexically, separated by `/`. Windows paths (`C:\x`, `\\host\share`) keep drive or host; a drive
 /// letter becomes upper case. `..` above a root stays at the root; above a relative path's start it
-/// is kept. Bytes that are not UTF-8 are replaced.
+/// is kept. Bytes that are not UTF-8 are replaced. Other letters keep their case: only the file
+/// system knows whether `A.c` is `a.c`, and whoever may look there follows
+/// [`FileTracker::with_canonical`](super::FileTracker::with_canonical); rules for data of other
+/// machines ([`Remap::alias`](super::Remap::alias)) pay no heed to case.
 ///
 /// ```
 /// use cov_agent::coverage::paths::normalize;

@@ -7,6 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// every format.
 ///
 /// Merging commutes, associates, and an empty snapshot changes nothing.
+///
+/// ```
+/// use cov_agent::coverage::{Snapshot, synthetic::synthetic};
+/// let (a, b) = (synthetic(1, 2, 10), synthetic(2, 3, 10));
+/// let both = a.clone().merge(b.clone());
+/// assert_eq!(both, b.merge(a.clone()));
+/// assert_eq!((both.runs().count(), both.files().len()), (2, 3));
+/// assert_eq!(both.common_runs(&a).count(), 1);
+/// assert_eq!(a.clone().merge(Snapshot::default()), a);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     runs: BTreeMap<RunId, Run>,
@@ -41,6 +51,13 @@ impl Snapshot {
         if *known < run {
             *known = run;
         }
+    }
+
+    /// The same with `change` applied to each run. It must leave their ids alone.
+    #[must_use]
+    pub fn map_runs(mut self, change: impl FnMut(&mut Run)) -> Self {
+        self.runs.values_mut().for_each(change);
+        self
     }
 
     /// The runs, by id.
@@ -172,6 +189,24 @@ mod tests {
                     let sum: ExecutionCounter = file.contexts().filter_map(|(_, lines)| lines.get(line)).sum();
                     prop_assert_eq!(sum, total);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_context_takes_the_hits_of_the_default_one(snapshot in snapshot(1)) {
+            let of = |file: &FileCoverage, name: &str| -> Vec<(u32, ExecutionCounter)> {
+                let lines = file.contexts().filter(|(context, _)| *context == name).flat_map(|(_, lines)| lines.iter());
+                lines.filter(|(_, counter)| *counter != ExecutionCounter::ZERO).collect()
+            };
+            for file in snapshot.files() {
+                let named = file.clone().in_context("nightly");
+                prop_assert_eq!(named.lines(), file.lines());
+                prop_assert_eq!(of(&named, "nightly"), of(file, ""));
+                prop_assert_eq!(of(&named, ""), []);
+                prop_assert_eq!(of(&named, "τ"), of(file, "τ"));
+                prop_assert_eq!(&file.clone().in_context(""), file);
             }
         }
     }

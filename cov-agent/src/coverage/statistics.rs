@@ -147,6 +147,13 @@ impl Statistics {
 }
 
 /// The `count` lines that were executed most, hottest first; equal ones by path and line.
+///
+/// ```
+/// use cov_agent::coverage::{hottest_lines, synthetic::synthetic};
+/// let snapshot = synthetic(1, 3, 100);
+/// let hottest = hottest_lines(&snapshot, 5);
+/// assert!(hottest.is_sorted_by(|a, b| a.2.value() >= b.2.value()) && hottest.len() == 5);
+/// ```
 #[must_use]
 pub fn hottest_lines(snapshot: &Snapshot, count: usize) -> Vec<(&Arc<str>, u32, ExecutionCounter)> {
     let mut hottest = Vec::new();
