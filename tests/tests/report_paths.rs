@@ -15,7 +15,8 @@ fn workdir() -> Workdir {
 fn paths(dir: &Workdir, from: &str, setting: &str) -> Vec<String> {
     let data = dir.path().join("one.info");
     let out = dir.path().join("out");
-    let mut command = dir.command(&["convert", data.to_str().unwrap(), "--format", "lcov", "-o", out.to_str().unwrap()]);
+    let mut command =
+        dir.command(&["convert", data.to_str().unwrap(), "--format", "lcov", "-o", out.to_str().unwrap()]);
     let output = command.current_dir(dir.path().join(from)).env("COV_AGENT_RELATIVE_FILES", setting).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = dir.read("out/lcov.info").replace(dir.path().to_str().unwrap(), "$DIR");
@@ -83,7 +84,8 @@ fn sources_that_differ_between_builds_are_told() {
             "excluded_lines": [], "cov_agent": {{"counts": {{"1": 5}}, "digests": ["md5:{digest}"]}}}}}}, "totals": {{}}}}"#
         )
     };
-    let dir = Workdir::new(&[("one.json", &file("1")), ("same.json", &format!("{} ", file("1"))), ("two.json", &file("2"))]);
+    let dir =
+        Workdir::new(&[("one.json", &file("1")), ("same.json", &format!("{} ", file("1"))), ("two.json", &file("2"))]);
     let merge = |other: &str| dir.agent(&["merge", "one.json", other, "-o", "out", "--format", "json,raw"]);
     let same = merge("same.json");
     assert_eq!((same.code, same.err.lines().count()), (0, 1), "{}", same.err);

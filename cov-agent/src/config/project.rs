@@ -102,7 +102,10 @@ mod tests {
         assert_eq!(read(&[(".coveragerc", "broken"), toml], &[]), ("t".into(), true));
         let own = (".coveragerc.toml", "[run]\nplugins = [\"o\"]\nbranch = true\n");
         assert_eq!(read(&[own, cfg], &[]), ("o".into(), true));
-        assert_eq!(read(&[(".coveragerc.toml", "[tool.coverage.run]\nplugins = [\"p\"]"), cfg], &[]), ("p".into(), false));
+        assert_eq!(
+            read(&[(".coveragerc.toml", "[tool.coverage.run]\nplugins = [\"p\"]"), cfg], &[]),
+            ("p".into(), false)
+        );
         assert_eq!(read(&[rc, own], &[]), ("a.b|c".into(), true));
     }
 
