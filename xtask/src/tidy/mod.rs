@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The files of the repository, those not yet committed included.
-fn tracked() -> Result<Vec<PathBuf>> {
+pub(crate) fn tracked() -> Result<Vec<PathBuf>> {
     let listed = output(&mut command("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
     let mut files: Vec<_> = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     files.retain(|file| file.is_file());
