@@ -158,6 +158,9 @@ pub struct RunArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Measure the program's own process only, not those that it starts
+    #[arg(long)]
+    pub no_follow: bool,
     /// Run the program as this user, by name or number
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

@@ -9,6 +9,7 @@ use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
 use crate::plan::Scope;
+use crate::probe::Options;
 use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
 use crate::runner::{Candidate, Skipped};
 use std::collections::BTreeSet;
@@ -40,7 +41,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
             candidates.push(Candidate { path: object.path, file: object.file });
         }
     }
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Scope::Part)?;
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
     for object in unopened {
         measurement.lose(LossKind::UnattachedObjects, object);
     }

@@ -12,10 +12,12 @@ use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, PlanOptions, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
+use crate::process::gate::Key;
 use crate::process::linger;
 use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
 use nix::sys::resource::{UsageWho, getrusage};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A measurement that is armed.
@@ -24,22 +26,23 @@ pub(super) struct Measurement<'a> {
     console: Console,
     runner: CoverageTestRunner<Bpf>,
     /// Source files that the filter left out.
-    left_out: usize,
+    left_out: BTreeSet<PathBuf>,
 }
 
 impl<'a> Measurement<'a> {
     /// Reads the objects while the kernel programs are loaded, and arms their probes. What is not
-    /// measured comes back. `scope` is what of their processes will be counted.
+    /// measured comes back. `options` is how to count, `scope` what of their processes will be counted.
     pub(super) fn arm(
         setup: &'a Setup,
         console: Console,
         candidates: Vec<Candidate>,
+        options: Options,
         scope: Scope,
     ) -> Result<(Self, Vec<Skipped>), Message> {
         let collector = setup.collector();
         let begun = Instant::now();
         let (kernel, objects) = std::thread::scope(|threads| {
-            let kernel = threads.spawn(|| Bpf::new(Options::default()));
+            let kernel = threads.spawn(|| Bpf::new(options));
             let progress = Progress::start(console, "reading debug info", candidates.len());
             let wanted = |path: &Path| collector.files().keeps(path);
             let objects =
@@ -48,33 +51,58 @@ impl<'a> Measurement<'a> {
         });
         let kernel = kernel.map_err(|_| Message::new(Slug::Failed, "loading the kernel programs ended in a panic"))?;
         let kernel = kernel.map_err(|e| probe_message(&e))?;
+        console.detail(&format!(
+            "read {} objects in {:.1?}",
+            objects.prepared.len() + objects.skipped.len(),
+            begun.elapsed()
+        ));
+        let runner = CoverageTestRunner::new(kernel, collector);
+        let mut measurement = Self { setup, console, runner, left_out: BTreeSet::new() };
+        let skipped = measurement.add(objects)?;
+        if let Err(error) = linger() {
+            console.detail(&format!("disarming will not be left to another process: {error}"));
+        }
+        Ok((measurement, skipped))
+    }
+
+    /// Arms objects. What is not measured comes back.
+    pub(super) fn add(&mut self, objects: Objects) -> Result<Vec<Skipped>, Message> {
+        let console = self.console;
         let Objects { prepared, skipped, left_out } = objects;
-        console.detail(&format!("read {} objects in {:.1?}", prepared.len() + skipped.len(), begun.elapsed()));
+        self.left_out.extend(left_out);
         for object in &prepared {
             tell(console, object);
-            let mut losses = collector.losses_mut();
             for note in &object.notes {
-                losses.add_detail(LossKind::DamagedInput, format!("{}: {note}", object.path.display()));
+                self.lose(LossKind::DamagedInput, format!("{}: {note}", object.path.display()));
             }
         }
         for Skipped { path, error } in &skipped {
             let why = error.as_ref().map_or_else(|| "no wanted source".to_owned(), ToString::to_string);
             console.detail(&format!("not measured: {}: {why}", path.display()));
             if error.as_ref().is_some_and(is_loss) {
-                collector.losses_mut().add_detail(LossKind::UnattachedObjects, format!("{}: {why}", path.display()));
+                self.lose(LossKind::UnattachedObjects, format!("{}: {why}", path.display()));
             }
         }
-        let mut runner = CoverageTestRunner::new(kernel, collector);
-        let begun = Instant::now();
+        if prepared.is_empty() {
+            return Ok(skipped);
+        }
+        let (begun, before) = (Instant::now(), self.runner.probes());
         {
             let _progress = Progress::start(console, "arming probes", 0);
-            runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
+            self.runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
         }
-        console.detail(&format!("armed {} probes in {:.1?}", runner.probes(), begun.elapsed()));
-        if let Err(error) = linger() {
-            console.detail(&format!("disarming will not be left to another process: {error}"));
-        }
-        Ok((Self { setup, console, runner, left_out: left_out.len() }, skipped))
+        console.detail(&format!("armed {} probes in {:.1?}", self.runner.probes() - before, begun.elapsed()));
+        Ok(skipped)
+    }
+
+    /// See [`CoverageTestRunner::disarm_if_rewritten`].
+    pub(super) fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), Message> {
+        self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))
+    }
+
+    /// Whether a process is counted now.
+    pub(super) fn tracks(&mut self, pid: u32) -> Result<bool, Message> {
+        self.runner.tracks(pid).map_err(|e| probe_message(&e))
     }
 
     /// Counts a process from now on.
@@ -84,7 +112,7 @@ impl<'a> Measurement<'a> {
 
     /// How many source files the filter left out so far.
     pub(super) fn left_out(&self) -> usize {
-        self.left_out
+        self.left_out.len()
     }
 
     /// Whether no line is measured.
@@ -103,7 +131,7 @@ impl<'a> Measurement<'a> {
         let begun = Instant::now();
         let collected = runner.collect_coverage_results();
         let hits = runner.hits();
-        let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out);
+        let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let directory = setup.directory.display().to_string();
         let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
         let snapshot = snapshot.map_files(|file| Some(file.in_context(&settings.context)));

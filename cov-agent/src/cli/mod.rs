@@ -12,7 +12,11 @@ mod data_args;
 #[cfg(feature = "collect")]
 mod doctor;
 pub mod exit;
+#[cfg(feature = "collect")]
+mod follow;
 mod invoker;
+#[cfg(feature = "collect")]
+mod libraries;
 #[cfg(feature = "collect")]
 mod lines;
 mod losses;

@@ -3,18 +3,19 @@
 use super::args::RunArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::measure::{Measurement, is_system_library, skipped_message};
+use super::follow::{Follow, not_followed};
+use super::libraries::libraries;
+use super::measure::{Measurement, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::config::Settings;
-use crate::object::needed::{self, LoaderEnvironment};
+use crate::coverage::LossKind;
 use crate::plan::Scope;
+use crate::probe::Options;
+use crate::process::gate::Key;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::Candidate;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 /// Runs the program and exits as it did. An error means that it was not run.
 pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
@@ -34,12 +35,19 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let path = program.path.clone();
     let mut candidates = vec![program];
     candidates.extend(libraries(&setup, &path, console));
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Scope::Whole)?;
-    if let Some(program) = skipped.iter().find(|skipped| skipped.path == path) {
-        console.warning(&skipped_message(&setup, program, measurement.left_out()));
-    }
+    let known = candidates.iter().filter_map(|c| Key::of(&c.file).ok()).collect();
+    let options = Options { follow: settings.follow.value, ..Options::default() };
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Whole)?;
     measurement.track(held.pid())?;
-    let ending = match block_on(release(held)).map_err(|e| failed("waiting for the program", &e))? {
+    let ended = std::thread::scope(|threads| {
+        let follow = settings.follow.value.then(|| Follow::start(threads, &setup, console, known)).transpose();
+        let follow = follow.unwrap_or_else(|error| {
+            console.warning(&not_followed(&error));
+            None
+        });
+        block_on(release(held, follow, &mut measurement, console))
+    });
+    let ending = match ended.map_err(|e| failed("waiting for the program", &e))? {
         Ok(ending) => ending,
         // Whoever killed it before it began meant the program.
         Err(LaunchError::Ended { ending, .. }) => return Ok(Exit::Program(ending.exit_code())),
@@ -52,6 +60,11 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
         }
         Err(error) => return Err(launch_message(&error)),
     };
+    if measurement.is_empty()
+        && let Some(program) = skipped.iter().find(|skipped| skipped.path == path)
+    {
+        console.warning(&skipped_message(&setup, program, measurement.left_out()));
+    }
 
     // From here on the program has run: whatever fails is told, and the exit status is the program's.
     if let Err(error) = measurement.finish(program_name(args), &output, settings) {
@@ -73,42 +86,39 @@ fn program(executable: &Executable) -> io::Result<Candidate> {
     }
 }
 
-/// The libraries that the dynamic linker will load with the program, but for those of the system.
-/// One that cannot be opened is the program's affair: it will not start either.
-fn libraries(setup: &Setup, program: &Path, console: Console) -> Vec<Candidate> {
-    let variable = |name| std::env::var_os(name).map(OsStringExt::into_vec).unwrap_or_default();
-    let environment = LoaderEnvironment {
-        library_path: variable("LD_LIBRARY_PATH"),
-        preload: variable("LD_PRELOAD"),
-        secure: std::fs::metadata(program).is_ok_and(|m| m.mode() & (libc::S_ISUID | libc::S_ISGID) != 0),
-        ..LoaderEnvironment::new(setup.directory.clone())
-    };
-    let found = match needed::needed(program, &environment, &needed::reader(&setup.search)) {
-        Ok(libraries) => libraries.found,
-        Err(error) => {
-            console.detail(&format!("{}: its libraries cannot be found: {error}", program.display()));
-            Vec::new()
-        }
-    };
-    let measured = found.iter().filter(|path| {
-        let system = is_system_library(path);
-        if system {
-            console.detail(&format!("not measured: {}: a library of the system", path.display()));
-        }
-        !system
-    });
-    measured.filter_map(|path| Candidate::open(path).ok()).collect()
-}
-
-/// Lets the program run and waits for its end.
-async fn release(held: Held) -> Result<Ending, LaunchError> {
+/// Lets the program run and waits for its end; arms what it starts meanwhile.
+async fn release(
+    held: Held,
+    mut follow: Option<Follow>,
+    measurement: &mut Measurement<'_>,
+    console: Console,
+) -> Result<Ending, LaunchError> {
     let mut program = held.release()?;
     loop {
-        match program.event().await {
-            Ok(ProgramEvent::Executing) => {}
-            Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
-            Ok(ProgramEvent::Ended(ending)) => return Ok(ending),
-            Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),
+        let step = async {
+            match &mut follow {
+                Some(follow) => follow.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let step = tokio::select! {
+            // Whoever waits at the gate goes first.
+            biased;
+            step = step => step,
+            event = program.event() => match event {
+                Ok(ProgramEvent::Executing) => continue,
+                Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
+                Ok(ProgramEvent::Ended(ending)) => return Ok(ending),
+                Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),
+            },
+        };
+        let done = step.map_err(|e| failed("waiting for execs", &e));
+        let gone_on = done.and_then(|step| follow.as_mut().map_or(Ok(()), |follow| follow.go_on(step, measurement)));
+        if let Err(error) = gone_on {
+            // Dropping the gate lets everyone go.
+            follow = None;
+            console.warning(&error);
+            measurement.lose(LossKind::UnattachedObjects, "whatever was started after execs could not be held".into());
         }
     }
 }

@@ -34,6 +34,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.sources.apply(settings);
             args.output.apply(settings);
             settings.user.command_line("--user", args.user.clone());
+            settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
         }
         Some(Command::Lines(args)) => args.sources.apply(settings),
         Some(Command::Doctor(_)) => {}

@@ -147,6 +147,8 @@ keys! {
     shard: String, None, &[];
     /// The user that the program runs as; empty is whoever runs the agent.
     user: String, Some("--user"), &[];
+    /// Whether processes that the program starts are measured too.
+    follow: bool, Some("--no-follow"), &[];
     /// How long running processes are measured.
     duration: Seconds, Some("--duration"), &[];
     /// Lines that are left out.

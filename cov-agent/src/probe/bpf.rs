@@ -5,7 +5,7 @@ use super::counters::Counters;
 use super::error::system_error;
 use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::UProbeMultiFeature;
@@ -207,6 +207,14 @@ impl Kernel for Bpf {
                 Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
             }
             result => result.map_err(|error| ProbeError::of("counting a process", error)),
+        }
+    }
+
+    fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
+        match self.tracked()?.get(&pid, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(ProbeError::of("asking whether a process is counted", error)),
         }
     }
 

@@ -121,6 +121,10 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
+        Ok(self.tracked.contains(&pid))
+    }
+
     fn untrack(&mut self, pid: u32) -> Result<(), ProbeError> {
         self.tracked.remove(&pid);
         Ok(())

@@ -85,6 +85,12 @@ pub trait Kernel: Send {
     /// When too many processes are counted.
     fn track(&mut self, pid: u32) -> Result<(), ProbeError>;
 
+    /// Whether the process `pid` is counted now.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError>;
+
     /// Counts the process `pid` no longer. No error if it never was, or has ended.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub use rights::Invoker;
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::plan::{ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, ProbeError};
+use crate::process::gate::Key;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ pub struct CoverageTestRunner<K> {
 /// An object whose probes are armed.
 struct ArmedObject {
     id: ArmedId,
+    /// Which content of which file; `None` where the file system does not tell.
+    version: Option<Key>,
     path: PathBuf,
     plan: ProbePlan,
     /// Counters of sites that the kernel refused: they stay 0 whatever runs.
@@ -58,6 +61,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// The kernel arms nothing: no privilege, no memory.
     pub fn setup_coverage_hooks(&mut self, objects: Vec<Prepared>) -> Result<(), ProbeError> {
         for Prepared { path, file, plan, .. } in objects {
+            let version = Key::of(&file).ok();
             let armed = self.kernel.attach(&file, &plan.sites, plan.slots)?;
             let mut dead = BTreeSet::new();
             for refused in &armed.refused {
@@ -66,9 +70,32 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 let detail = format!("{} at {}: {}", path.display(), site.addr, refused.reason);
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
-            self.armed.push(ArmedObject { id: armed.id, path, plan, dead });
+            self.armed.push(ArmedObject { id: armed.id, version, path, plan, dead });
         }
         Ok(())
+    }
+
+    /// Disarms what is armed on the file of `now` if that file's content is not what it was: instructions have moved
+    /// from under the probes. Counts until then are recorded.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), ProbeError> {
+        let rewritten = |object: &ArmedObject| object.version.is_some_and(|then| then.same_file(now) && then != now);
+        while let Some(at) = self.armed.iter().position(rewritten) {
+            let object = self.armed.swap_remove(at);
+            let counters = self.kernel.detach(object.id)?;
+            record::record(&self.collector, &object, &counters);
+        }
+        Ok(())
+    }
+
+    /// Whether the process `pid` is counted now.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
+        self.kernel.tracks(pid)
     }
 
     /// Counts the process `pid` from now on, and what it forks from now on.

@@ -31,6 +31,12 @@ pub struct Key([u64; Self::WORDS]);
 impl Key {
     const WORDS: usize = 6;
 
+    /// Whether both are the same file, whatever its content.
+    #[must_use]
+    pub fn same_file(self, other: Self) -> bool {
+        self.0[..2] == other.0[..2]
+    }
+
     /// The key of an opened file. Never waits for a file server: what is known here is taken.
     ///
     /// # Errors
@@ -148,6 +154,14 @@ impl Gate {
         }
     }
 
+    /// Waits until there may be an exec that waits. Needs a tokio runtime with I/O; may be cancelled.
+    ///
+    /// # Errors
+    /// When the system gives no descriptors.
+    pub async fn readable(&self) -> io::Result<()> {
+        super::program::any_readable(std::iter::once(self.as_fd())).await
+    }
+
     /// The next exec that waits; `None` when nothing waits at this moment. The descriptor of
     /// [`AsFd`] is readable when there may be one.
     ///
@@ -182,6 +196,14 @@ impl Gate {
     /// When the gate is gone.
     pub fn answer(&self, held: &Held, remember: bool) -> Result<(), GateError> {
         self.reply(held.id, remember, held.key)
+    }
+
+    /// Does not hold who runs this file: it is armed already, or of no interest.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn remember(&self, key: Key) -> Result<(), GateError> {
+        self.reply(0, true, key)
     }
 
     /// Asks again about a file: it is not armed any more.
