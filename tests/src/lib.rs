@@ -7,6 +7,7 @@ mod agent;
 mod build;
 mod callgrind;
 mod compare;
+mod dwarf;
 mod expect;
 mod gcov;
 mod kernel;
@@ -18,7 +19,7 @@ mod workdir;
 
 pub use agent::{Agent, Attached, Outcome, agent_path, sources};
 pub use build::{Build, fixture, scratch, workspace};
-pub use callgrind::callgrind_lines;
+pub use callgrind::{FileLines, lines_that_ran};
 pub use compare::{Agreement, keep_report};
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
