@@ -1,8 +1,8 @@
 //! Which lines really ran: valgrind's callgrind saw the instructions, `llvm-dwarfdump` knows whose they
 //! are.
 
-use crate::dwarf::{self, hexadecimal};
 use crate::Build;
+use crate::dwarf::{self, hexadecimal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
