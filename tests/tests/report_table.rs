@@ -92,6 +92,16 @@ fn json_has_every_number() {
                 "not_measurable": [], "excluded": [],
             },
         ],
+        "directories": {
+            "src": {
+                "lines": 5, "covered": 3, "percent": 60.0, "percent_display": "60", "executions": 12_000_000_008_u64,
+            },
+        },
+        "hottest": [
+            {"path": "src/a.c", "line": 5, "count": 12_000_000_000_u64, "lower_bound": false},
+            {"path": "src/a.c", "line": 1, "count": 7, "lower_bound": false},
+            {"path": "src/b|`x`.c", "line": 3, "count": 1, "lower_bound": false},
+        ],
         "losses": {},
     });
     assert_eq!(json, expected);

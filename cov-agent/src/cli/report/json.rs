@@ -1,13 +1,16 @@
-//! The report as JSON; `docs/src/reference/formats.md` describes it.
+//! The report as JSON; `docs/src/reference/report-json.md` describes it.
 
 use super::Report;
 use crate::cli::rows::{Numbers, Row, shown};
-use crate::coverage::{ExecutionCounter, FileCoverage, Snapshot, percent};
+use crate::coverage::{ExecutionCounter, FileCoverage, Lines, Snapshot, Statistics, hottest_lines, paths, percent};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The version of what is printed here.
 const FORMAT: u64 = 1;
+
+/// How many lines are in the list of the hottest.
+const HOTTEST: usize = 10;
 
 pub(super) fn render(report: &Report, snapshot: &Snapshot, directory: &str) -> String {
     let files: BTreeMap<String, &FileCoverage> =
@@ -33,6 +36,13 @@ pub(super) fn render(report: &Report, snapshot: &Snapshot, directory: &str) -> S
     whole.insert("format".into(), FORMAT.into());
     whole.insert("totals".into(), totals.into());
     whole.insert("files".into(), rows.collect());
+    whole.insert("directories".into(), directories(snapshot, directory, report.precision));
+    let lines = hottest_lines(snapshot, HOTTEST).into_iter().map(|(path, line, counter)| {
+        let mut value = Map::from_iter([("path".to_owned(), shown(path, directory).into())]);
+        value.extend(hottest(line, counter));
+        Value::Object(value)
+    });
+    whole.insert("hottest".into(), lines.collect());
     whole.insert("losses".into(), Value::Object(losses.collect()));
     if let Some(change) = &report.since {
         whole.insert("before".into(), numbers(change.total, report.precision).into());
@@ -53,6 +63,20 @@ pub(super) fn render(report: &Report, snapshot: &Snapshot, directory: &str) -> S
     format!("{:#}\n", Value::Object(whole))
 }
 
+/// The numbers of each directory, with all below it. The working directory and those that it lies in
+/// say nothing that the totals do not.
+fn directories(snapshot: &Snapshot, working: &str, precision: usize) -> Value {
+    let outer = |path: &str| path == "/" || path == working || paths::relative(path, working) != working;
+    let statistics = Statistics::of(snapshot, 0);
+    let rows = statistics.directories.iter().filter(|(path, lines)| lines.total > 0 && !outer(path));
+    let row = |(path, lines): (&String, &Lines)| {
+        let mut value = numbers(Numbers { lines: lines.total, covered: lines.hit }, precision);
+        value.insert("executions".into(), lines.executions.value().into());
+        (shown(path, working), Value::Object(value))
+    };
+    Value::Object(rows.map(row).collect())
+}
+
 fn numbers(numbers: Numbers, precision: usize) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("lines".into(), numbers.lines.into());
@@ -71,12 +95,16 @@ fn row(row: &Row, precision: usize) -> Map<String, Value> {
     map.extend(numbers(row.numbers, precision));
     map.insert("missing".into(), row.missing.iter().map(|range| json!([range.start(), range.end()])).collect());
     map.insert("executions".into(), row.executions.value().into());
-    map.insert("hottest".into(), row.hottest.map_or(Value::Null, |(line, counter)| hottest(line, counter)));
+    map.insert("hottest".into(), row.hottest.map(|(line, counter)| hottest(line, counter)).into());
     map
 }
 
-fn hottest(line: u32, counter: ExecutionCounter) -> Value {
-    json!({ "line": line, "count": counter.value(), "lower_bound": counter.is_lower_bound() })
+fn hottest(line: u32, counter: ExecutionCounter) -> Map<String, Value> {
+    Map::from_iter([
+        ("line".to_owned(), line.into()),
+        ("count".to_owned(), counter.value().into()),
+        ("lower_bound".to_owned(), counter.is_lower_bound().into()),
+    ])
 }
 
 /// What a table has no room for.
