@@ -4,20 +4,16 @@
 
 mod common;
 
-use common::{output, put, run, tool, venv};
+use common::{git, output, put, reports, run, tool};
 use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
 use cov_agent::format::{Limits, cobertura};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const NAMES: [&str; 3] = ["src/a.cpp", "src/grüße λ/x & <y>.cpp", "main.c"];
-
-fn tools() -> PathBuf {
-    venv("cobertura", &["gcovr==8.8", "pycobertura==4.1.0", "diff-cover==11.0.1", "coverage==7.17.3"])
-}
 
 /// A project whose three files have five lines; lines 2 to 4 are executable, 2 and 3 ran.
 fn project() -> (tempfile::TempDir, Snapshot) {
@@ -75,7 +71,7 @@ fn the_grammar_holds() {
 fn gcovr_reads_the_counts() {
     let (directory, _) = project();
     let args = ["--root", ".", "--cobertura-add-tracefile", "cobertura.xml", "--json", "out.json"];
-    run(tool(&tools(), "gcovr", directory.path()), args);
+    run(tool(&reports(), "gcovr", directory.path()), args);
     let json: Value = serde_json::from_slice(&fs::read(directory.path().join("out.json")).unwrap()).unwrap();
     for name in NAMES {
         let file = json["files"].as_array().unwrap().iter().find(|file| file["file"] == *name).unwrap();
@@ -93,20 +89,17 @@ import json, pycobertura
 report = pycobertura.Cobertura('cobertura.xml')
 print(json.dumps({f: [report.hit_statements(f), report.missed_statements(f), report.line_rate(f)] for f in report.files()}))
 ";
-    let said: Value = serde_json::from_str(&run(tool(&tools(), "python", directory.path()), ["-c", ASK])).unwrap();
+    let said: Value = serde_json::from_str(&run(tool(&reports(), "python", directory.path()), ["-c", ASK])).unwrap();
     for name in NAMES {
         assert_eq!(said[name].to_string(), "[[2,3],[4],0.6667]", "{name}");
     }
-    run(tool(&tools(), "pycobertura", directory.path()), ["show", "cobertura.xml"]);
+    run(tool(&reports(), "pycobertura", directory.path()), ["show", "cobertura.xml"]);
 }
 
 #[test]
 fn diff_cover_finds_the_changed_lines() {
     let (directory, _) = project();
-    let git = |args: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
-        output(Command::new("git").current_dir(directory.path()).args(identity).args(args));
-    };
+    let git = |args: &[&str]| git(directory.path(), args);
     git(&["init", "-q"]);
     git(&["add", "."]);
     git(&["commit", "-qm", "1"]);
@@ -114,10 +107,40 @@ fn diff_cover_finds_the_changed_lines() {
     put(directory.path(), "src/a.cpp", "1\n2\nthree\nfour\n5\n");
     git(&["commit", "-qam", "2"]);
     let args = ["cobertura.xml", "--compare-branch", "base", "--format", "json:diff.json"];
-    run(tool(&tools(), "diff-cover", directory.path()), args);
+    run(tool(&reports(), "diff-cover", directory.path()), args);
     let json: Value = serde_json::from_slice(&fs::read(directory.path().join("diff.json")).unwrap()).unwrap();
     assert_eq!(json["src_stats"]["src/a.cpp"]["covered_lines"].to_string(), "[3]", "{json}");
     assert_eq!(json["src_stats"]["src/a.cpp"]["violation_lines"].to_string(), "[4]", "{json}");
+}
+
+/// A report of ten thousand files.
+fn many() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let files = (0..10_000).map(|at| file(&format!("/p/{}/{}.cpp", at / 100, at % 100))).collect();
+    write(&snapshot("/p", files), &directory.path().join("cobertura.xml"));
+    directory
+}
+
+#[test]
+fn pycobertura_reads_ten_thousand_files() {
+    let directory = many();
+    validate(&directory.path().join("cobertura.xml"));
+    const ASK: &str = "
+import pycobertura
+report = pycobertura.Cobertura('cobertura.xml')
+print(len(report.files()), report.total_hits(), report.total_misses())
+";
+    let said = run(tool(&reports(), "python", directory.path()), ["-c", ASK]);
+    assert_eq!(said.trim(), "10000 20000 10000");
+}
+
+#[test]
+fn gcovr_reads_ten_thousand_files() {
+    let directory = many();
+    let args = ["--root", "/p", "--cobertura-add-tracefile", "cobertura.xml", "--json-summary", "out.json"];
+    run(tool(&reports(), "gcovr", directory.path()), args);
+    let json: Value = serde_json::from_slice(&fs::read(directory.path().join("out.json")).unwrap()).unwrap();
+    assert_eq!((&json["line_total"], &json["line_covered"]), (&30_000.into(), &20_000.into()));
 }
 
 #[test]
@@ -149,8 +172,8 @@ fn big_reports_are_split_below_what_gitlab_takes() {
 fn reports_of_coverage_py_are_read() {
     let (directory, _) = project();
     put(directory.path(), "pkg/b.py", "import sys\nif len(sys.argv) > 1:\n    print('two')\nelse:\n    print('one')\n");
-    run(tool(&tools(), "coverage", directory.path()), ["run", "--branch", "pkg/b.py"]);
-    run(tool(&tools(), "coverage", directory.path()), ["xml", "-q", "-o", "theirs.xml"]);
+    run(tool(&reports(), "coverage", directory.path()), ["run", "--branch", "pkg/b.py"]);
+    run(tool(&reports(), "coverage", directory.path()), ["xml", "-q", "-o", "theirs.xml"]);
     let path = directory.path().canonicalize().unwrap().join("theirs.xml");
     validate(&path);
     let snapshot = cobertura::read(&mut fs::File::open(&path).unwrap(), Limits::default()).unwrap();

@@ -237,13 +237,20 @@ print(json.dumps({f: {str(n): sorted(c) for n, c in data.contexts_by_lineno(f).i
 ";
     for version in VERSIONS {
         for settings in ["", "branch = true", "relative_files = true", "dynamic_context = test_function"] {
-            let project = Project::new(version, settings);
+            // 5.5 would count what setuptools runs at the start of every Python as well.
+            let project = Project::new(version, &format!("include = b.py,t.py\n{settings}"));
             let test = "import b\ndef test_x():\n    for i in range(3):\n        pass\ntest_x()\n";
             put(project.directory.path(), "t.py", test);
             project.coverage(["run", "t.py"]);
             let theirs = run(project.tool("python"), ["-c", ASK, ".coverage"]);
-            let theirs: BTreeMap<String, BTreeMap<u32, Vec<String>>> = serde_json::from_str(&theirs).unwrap();
-            assert!(theirs.len() >= 2, "{version} {settings} {theirs:?}");
+            let theirs: BTreeMap<String, BTreeMap<i64, Vec<String>>> = serde_json::from_str(&theirs).unwrap();
+            // The ends of arcs that enter and leave a function are negative; old versions give them for lines here.
+            let lines = |lines: BTreeMap<i64, Vec<String>>| {
+                let lines = lines.into_iter().filter(|(line, _)| *line > 0);
+                lines.map(|(line, names)| (u32::try_from(line).unwrap(), names)).collect()
+            };
+            let theirs: BTreeMap<_, _> = theirs.into_iter().map(|(path, found)| (path, lines(found))).collect();
+            assert_eq!(theirs.len(), 2, "{version} {settings} {theirs:?}");
             let mut ours: BTreeMap<String, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
             for file in project.read(".coverage").files() {
                 let lines = ours.entry(file.path().to_string()).or_default();

@@ -152,6 +152,59 @@ print(1)
 }
 
 #[test]
+fn what_other_writers_make_is_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let ours = shards(directory.path()).swap_remove(0);
+    // snappy is everybody's default.
+    const PROGRAM: &str = "
+import duckdb, json, pandas, pyarrow.parquet as parquet
+table = parquet.read_table('shard0.parquet')
+parquet.write_table(table, 'arrow.parquet')
+parquet.write_table(table, 'arrow2.parquet', data_page_version='2.0', use_dictionary=False, compression='none')
+parquet.write_table(table, 'brotli.parquet', compression='brotli')
+parquet.write_table(table, 'gzip.parquet', compression='gzip')
+pandas.read_parquet('shard0.parquet').to_parquet('pandas.parquet')
+duckdb.execute(\"copy (from 'shard0.parquet') to 'duckdb.parquet' (format parquet)\")
+duckdb.execute(\"copy (from 'shard0.parquet') to 'duckdb2.parquet' (format parquet, parquet_version v2)\")
+names = ['arrow', 'arrow2', 'pandas', 'duckdb', 'duckdb2']
+codec = lambda name: parquet.ParquetFile(name + '.parquet').metadata.row_group(0).column(0).compression
+print(json.dumps([codec(name) for name in names]))
+";
+    let codecs = python(directory.path(), PROGRAM, &[]);
+    assert_eq!(codecs, json!(["SNAPPY", "UNCOMPRESSED", "SNAPPY", "SNAPPY", "SNAPPY"]));
+    let read = |name: &str| {
+        let file = File::open(directory.path().join(name).with_extension("parquet")).unwrap();
+        parquet::read_file(&file, Limits::default())
+    };
+    for name in ["shard0", "arrow", "arrow2", "pandas", "duckdb", "duckdb2"] {
+        assert_eq!(read(name).unwrap().files(), ours.files(), "{name}");
+    }
+    for (name, codec) in [("brotli", "BROTLI"), ("gzip", "GZIP")] {
+        let want = format!(
+            "not a valid Parquet file of coverage: it is compressed with {codec}; write it with zstd or snappy, or not \
+             compressed"
+        );
+        assert_eq!(read(name).unwrap_err().to_string(), want);
+    }
+}
+
+#[test]
+fn ten_thousand_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = (0..10_000).map(|at| file(&format!("/p/{}/{}.c", at / 100, at % 100), &[(1, at, ""), (2, 0, "")]));
+    write(&snapshot("c0ffee", "1", files.collect()), directory.path(), "shard.parquet");
+    const PROGRAM: &str = "
+import duckdb, json, pandas, pyarrow.parquet
+frame = pandas.read_parquet('shard.parquet')
+duck = duckdb.execute(\"select count(distinct path), count(*), sum(count) from 'shard.parquet'\").fetchone()
+arrow = pyarrow.parquet.read_table('shard.parquet')
+print(json.dumps([list(map(int, duck)), [frame.path.nunique(), len(frame), int(frame['count'].sum())], len(arrow)]))
+";
+    let want = json!([10_000, 20_000, 49_995_000]);
+    assert_eq!(python(directory.path(), PROGRAM, &[]), json!([want, want, 20_000]));
+}
+
+#[test]
 fn percentages_in_sql_are_ours() {
     let directory = tempfile::tempdir().unwrap();
     let many: Vec<_> = (1..=30_000).map(|line| (line, u64::from(line == 1), "")).collect();

@@ -1,6 +1,6 @@
 //! Many processes, many threads, many agents: counts are sums, exactly.
 
-use cov_tests::{Agent, Build, Coverage, assert_counts, expected, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, Coverage, agent_path, assert_counts, expected, fixture, kernel, scratch, sources};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -74,6 +74,35 @@ fn eight_agents_with_four_workers_each() {
         // Once more for the library's constructor, which runs once, before the forks.
         assert_eq!(count(&outcome.coverage, "c/library.c", "return 2 * x;"), 8 * rounds + 1, "agent {i}");
     }
+}
+
+/// One agent begins before another one writes into their directory, and ends after it: it adds its counts.
+#[test]
+fn two_agents_in_one_directory() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let [fifty, seventy] = crowd(dir.path());
+    let mut long = Agent::run(&fifty).arg("4");
+    let piped = |command: &mut Command| {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut begun = piped(long.command());
+    wait_for(&mut begun, 4);
+    let mut short = Command::new(agent_path());
+    short.arg("run").args(sources()).arg("--output").arg(long.output_dir()).arg("--").arg(&seventy).arg("4");
+    let mut other = piped(&mut short);
+    wait_for(&mut other, 4);
+    release(&mut other, 4);
+    let done = other.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    release(&mut begun, 4);
+    let outcome = long.collect(begun.wait_with_output().unwrap());
+    assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
+    assert_eq!(count(&outcome.coverage, "c/crowd.c", LOOP), 8 * 51 + 8 * 71);
+    assert_eq!(count(&outcome.coverage, "c/crowd.c", CALL), 8 * 50 + 8 * 70);
 }
 
 /// One agent attached to 32 processes of two programs that share a library; each forks once.

@@ -5,6 +5,7 @@ mod checks;
 mod coverage;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod setup;
 mod shell;
 mod tidy;
@@ -23,6 +24,9 @@ struct Args {
 enum Command {
     /// Measure what the agent costs
     Bench {
+        /// Measure reading, writing and merging big data instead (needs no root)
+        #[arg(long)]
+        data: bool,
         /// Only prove that it works
         #[arg(long)]
         smoke: bool,
@@ -52,6 +56,14 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Feed hostile input to every reader (needs a nightly compiler and cargo-fuzz)
+    Fuzz {
+        /// Only this target
+        target: Option<String>,
+        /// How long, for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Run the SQL queries on Spark, in local mode, and compare with DuckDB (needs Java 17)
     Spark,
     /// Check the rules that no compiler knows: who may use whom, file lengths, machine paths
@@ -71,7 +83,8 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
-        Command::Bench { smoke, json } => bench::run_bench(smoke, json),
+        Command::Bench { data: true, smoke, json } => bench::run_data(smoke, json),
+        Command::Bench { data: false, smoke, json } => bench::run_bench(smoke, json),
         Command::Coverage => coverage::run_coverage(),
         Command::Golden => {
             let mut test = shell::cargo(["test", "--quiet", "--package", "cov-tests", "--test", "golden"]);
@@ -83,7 +96,11 @@ fn run() -> anyhow::Result<()> {
         Command::Test { only, no_setup } => checks::run_all(only.as_deref(), !no_setup),
         Command::Setup => setup::install(),
         Command::Ebpf { check } => ebpf::run_ebpf(check),
+        Command::Fuzz { target, seconds } => fuzz::run_fuzz(target.as_deref(), seconds),
         Command::Spark => {
+            if !shell::has("java") {
+                anyhow::bail!("Spark needs Java 17: apt-get install openjdk-17-jre-headless");
+            }
             let test = ["test", "--quiet", "--package", "cov-agent", "--no-default-features", "--test", "parquet"];
             shell::run(shell::cargo(test).args(["--", "--ignored", "spark"]))
         }

@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("valgrind", "valgrind"),     // what really ran, at -O2
     ("gdb", "gdb"),               // a debugger on the same program
     ("libxml2-utils", "xmllint"), // judges XML against its DTD
+    ("strace", "strace"),         // kills and errors at each system call
     ("zstd", "zstd"),
     ("pkg-config", "pkg-config"),
     ("python3-venv", "/usr/lib/python3/dist-packages"),

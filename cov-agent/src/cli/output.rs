@@ -23,8 +23,9 @@ pub(super) fn open<'a>(settings: &Settings, invoker: &'a Invoker) -> Result<Outp
     OutputDir::open(settings.output.value.clone(), invoker).map_err(|error| message(&error))
 }
 
-/// Writes `snapshot` in every format that the settings name, whole or not at all; with
-/// `preserve_data` the earlier data is added to it. Returns the files' paths.
+/// Writes `snapshot` in every format that the settings name, whole or not at all. Added to it are, with
+/// `preserve_data`, the earlier data, else those that another agent wrote since `directory` was opened. Returns the
+/// files' paths.
 ///
 /// # Errors
 ///
@@ -54,8 +55,15 @@ pub(super) fn write(
         }
     }
     // Nobody else may write between our reading what is there and our replacing it.
-    let lock = settings.preserve_data.then(|| directory.lock()).transpose().map_err(message)?;
-    let history = if lock.is_some() { with_earlier(snapshot, directory.path(), rights, console)? } else { Vec::new() };
+    let lock = directory.lock().map_err(message)?;
+    let history = if *settings.preserve_data {
+        with_earlier(snapshot, directory.path(), rights, console)?
+    } else {
+        if directory.changed() {
+            with_concurrent(snapshot, directory.path(), rights, console);
+        }
+        Vec::new()
+    };
     let snapshot = &*snapshot;
     let write_one = |format: Format| -> Writer<'_> {
         let options = &options;
@@ -113,6 +121,21 @@ fn tell_left_out(snapshot: &Snapshot, options: &coverage_db::Options, console: C
     }
 }
 
+/// Adds the data that another agent wrote to `directory` while this one was at work: it cannot know of these, so that
+/// overwriting them would lose them. Where they cannot be read or hold the same runs, ours alone are written.
+fn with_concurrent(snapshot: &mut Snapshot, directory: &Path, rights: &Invoker, console: Console) {
+    let mut read = Ok(None);
+    let taken = rights.with(&mut || read = earlier(directory, console));
+    match (taken, read) {
+        (Ok(()), Ok(Some(theirs))) if theirs.common_runs(snapshot).next().is_none() => {
+            console.detail(&format!("added to what another agent wrote to {} meanwhile", directory.display()));
+            *snapshot = theirs.merge(std::mem::take(snapshot));
+        }
+        (Ok(()), Err(error)) => console.warning(&error),
+        _ => {}
+    }
+}
+
 /// Adds the earlier data in `directory` to `snapshot`. Returns the history to write: each run's own
 /// data by the name of its file.
 fn with_earlier(
@@ -158,7 +181,7 @@ fn earlier(directory: &Path, console: Console) -> Result<Option<Snapshot>, Messa
     let there = |name: &str| Some(directory.join(name)).filter(|path| path.exists()).map(Input::File);
     let history = (1..=last_number(directory)).filter_map(|number| there(&numbered(number)));
     // The raw file holds all that its history holds; every other format holds less.
-    let others = [Format::Json, Format::Coverage, Format::Cobertura, Format::Lcov];
+    let others = [Format::Parquet, Format::Json, Format::Coverage, Format::Cobertura, Format::Lcov];
     let mut inputs: Vec<Input> = there(Format::Raw.file_name()).into_iter().collect();
     if inputs.is_empty() {
         inputs.extend(history);

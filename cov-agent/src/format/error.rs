@@ -63,16 +63,21 @@ impl Default for Limits {
     }
 }
 
+/// The most bytes that the names in one input may have together, where compression lets a small file announce any
+/// number of them: paths, functions, contexts.
+const MAX_TEXT: usize = 1 << 30;
+
 /// Counts what was read against [`Limits`].
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
     left: Limits,
+    text: usize,
 }
 
 impl Budget {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, left: limits }
+        Self { limits, left: limits, text: MAX_TEXT }
     }
 
     fn over(what: &str, limit: u64) -> ReadError {
@@ -88,6 +93,12 @@ impl Budget {
     pub(super) fn records(&mut self, records: usize) -> Result<(), ReadError> {
         let over = Self::over("line records", self.limits.records);
         self.left.records = self.left.records.checked_sub(records as u64).ok_or(over)?;
+        Ok(())
+    }
+
+    pub(super) fn text(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let over = || ReadError::TooBig(format!("more than {MAX_TEXT} bytes of names; refused, to bound memory"));
+        self.text = self.text.checked_sub(bytes).ok_or_else(over)?;
         Ok(())
     }
 }

@@ -25,6 +25,11 @@ pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
     venv
 }
 
+/// The readers of XML reports and tracefiles that come from PyPI.
+pub(crate) fn reports() -> PathBuf {
+    venv("reports", &["gcovr==8.8", "pycobertura==4.1.0", "diff-cover==11.0.1", "coverage==7.17.3"])
+}
+
 /// Runs it, which must succeed, and gives what it printed on its standard output.
 pub(crate) fn output(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -43,6 +48,12 @@ pub(crate) fn tool(venv: &Path, name: impl AsRef<Path>, directory: &Path) -> Com
 /// A command with its arguments.
 pub(crate) fn run<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> String {
     output(command.args(args))
+}
+
+/// git in a test's project, as somebody.
+pub(crate) fn git(directory: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+    output(Command::new("git").current_dir(directory).args(identity).args(args));
 }
 
 /// Writes a file of a test's project.

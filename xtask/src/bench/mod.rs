@@ -1,8 +1,11 @@
 //! `cargo xtask bench`: what the agent costs, measured on real programs.
 
+mod data;
 mod measure;
 mod said;
 mod table;
+
+pub(crate) use data::run_data;
 
 use crate::shell::{cargo, is_root, run, target_dir, workspace};
 use anyhow::{Result, bail};

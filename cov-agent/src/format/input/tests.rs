@@ -38,6 +38,34 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// In any order and grouping, in every format.
+    #[test]
+    fn equal_data_give_equal_bytes(a in snapshot(1), b in snapshot(2), c in snapshot(3)) {
+        let [one, other, third] = [
+            a.clone().merge(b.clone()).merge(c.clone()),
+            c.clone().merge(a.clone().merge(b.clone())),
+            b.merge(c).merge(Snapshot::default()).merge(a),
+        ];
+        for format in Format::ALL {
+            let bytes = |snapshot: &Snapshot| -> Vec<u8> {
+                let mut bytes = Vec::new();
+                let options = coverage_db::Options { plugin: true, ..coverage_db::Options::default() };
+                match format {
+                    Format::Coverage => coverage_db::write(snapshot, &options, &mut bytes),
+                    format => write(format, snapshot, &mut bytes),
+                }
+                .unwrap();
+                bytes
+            };
+            let want = bytes(&one);
+            prop_assert!(bytes(&other) == want && bytes(&third) == want, "{}", format);
+        }
+    }
+}
+
 #[test]
 fn every_format_is_recognised_and_read() {
     let snapshot = synthetic(1, 3, 20);

@@ -1,7 +1,7 @@
 //! Reading one column of a row group, batch by batch, whatever of several types a writer gave it.
 
 use super::pages::Pages;
-use ::parquet::basic::{ConvertedType, LogicalType, Type};
+use ::parquet::basic::{Compression, ConvertedType, LogicalType, Type};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
@@ -42,6 +42,14 @@ impl Column {
         }
         if descriptor.type_scale() > 0 {
             return Err(format!("the column \"{name}\" has fractions"));
+        }
+        match chunk.compression() {
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_) => {}
+            other => {
+                let name = other.to_string();
+                let codec = name.split('(').next().unwrap_or_default();
+                return Err(format!("it is compressed with {codec}; write it with zstd or snappy, or not compressed"));
+            }
         }
         let rows = usize::try_from(group.num_rows()).map_err(|error| error.to_string())?;
         let (start, length) = (chunk.data_page_offset(), chunk.compressed_size());

@@ -9,11 +9,12 @@ use crate::format::{Limits, ReadError};
 use ::parquet::data_type::ByteArray;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use twox_hash::XxHash3_128;
 
 /// Rows that are held in memory at once.
 const BATCH: usize = 1 << 14;
@@ -33,7 +34,7 @@ pub fn read(input: &mut dyn Read, limits: Limits) -> Result<Snapshot, ReadError>
 ///
 /// # Errors
 /// Those of the file; anything that is not Parquet with the columns that the module's text names, of these types or
-/// wider ones, compressed with zstd or not at all.
+/// wider ones, compressed with zstd, snappy or not at all.
 pub fn read_file(file: &File, limits: Limits) -> Result<Snapshot, ReadError> {
     let pages = Arc::new(Pages(file.try_clone()?));
     // The library guards against damaged files, but does not promise never to panic on them.
@@ -42,6 +43,7 @@ pub fn read_file(file: &File, limits: Limits) -> Result<Snapshot, ReadError> {
         let mut reader = Reader {
             directory: directory(&metadata),
             budget: Budget::new(limits),
+            kept: HashSet::new(),
             files: Vec::new(),
             by_path: HashMap::new(),
             runs: Runs::default(),
@@ -76,9 +78,18 @@ fn directory(metadata: &ParquetMetaData) -> String {
     value.and_then(|pair| pair.value.clone()).unwrap_or_default()
 }
 
+/// Which of a file's texts.
+enum Of {
+    BuildId,
+    Digest,
+    Context,
+}
+
 struct Reader {
     directory: String,
     budget: Budget,
+    /// The digests of all texts that were kept.
+    kept: HashSet<u128>,
     files: Vec<FileCoverage>,
     /// Where each path is in `files`.
     by_path: HashMap<String, usize>,
@@ -131,23 +142,30 @@ impl Reader {
                     let at = self.by_path.get(path).copied().unwrap_or(self.files.len());
                     if at == self.files.len() {
                         self.budget.file().map_err(Stop::TooBig)?;
+                        self.budget.text(path.len()).map_err(Stop::TooBig)?;
                         self.by_path.insert(path.to_owned(), at);
                         self.files.push(FileCoverage::new(path));
                     }
-                    if let Some(file) = self.files.get_mut(at) {
-                        let ids = text(&batch.build_id, row);
-                        utf8("build_id", &ids)?
-                            .split(',')
-                            .filter(|id| !id.is_empty())
-                            .for_each(|id| file.compiled_into(id));
-                        let digests = text(&batch.source, row);
-                        utf8("source", &digests)?.split(',').filter(|d| !d.is_empty()).for_each(|d| file.digest(d));
+                    let (ids, digests) = (text(&batch.build_id, row), text(&batch.source, row));
+                    for id in utf8("build_id", &ids)?.split(',').filter(|id| !id.is_empty()) {
+                        if self.is_new(at, Of::BuildId, id)? && let Some(file) = self.files.get_mut(at) {
+                            file.compiled_into(id);
+                        }
                     }
-                    self.runs.add(batch, row)?;
+                    for digest in utf8("source", &digests)?.split(',').filter(|digest| !digest.is_empty()) {
+                        if self.is_new(at, Of::Digest, digest)? && let Some(file) = self.files.get_mut(at) {
+                            file.digest(digest);
+                        }
+                    }
+                    self.runs.add(batch, row, &mut self.budget)?;
                     at
                 }
             };
             at = Some(file);
+            let context = batch.context.get(row).map_or(Ok(""), |context| utf8("context", context))?;
+            if !context.is_empty() {
+                self.is_new(file, Of::Context, context)?;
+            }
             let (Some(file), Some(&line), Some(&count)) =
                 (self.files.get_mut(file), batch.line.get(row), batch.count.get(row))
             else {
@@ -157,10 +175,19 @@ impl Reader {
                 u32::try_from(line).ok().filter(|&line| line > 0).ok_or_else(|| format!("there is no line {line}"))?;
             let exact = batch.exact.get(row).copied().unwrap_or(true);
             let counter = if exact { ExecutionCounter::exact(count) } else { ExecutionCounter::at_least(count) };
-            let context = batch.context.get(row).map_or(Ok(""), |context| utf8("context", context))?;
             file.record(line, counter, context);
         }
         Ok(())
+    }
+
+    /// Whether a text of a file appears for the first time; then it is one more to keep.
+    fn is_new(&mut self, file: usize, of: Of, text: &str) -> Result<bool, Stop> {
+        let seed = (file as u64) << 2 | of as u64;
+        let new = self.kept.insert(XxHash3_128::oneshot_with_seed(seed, text.as_bytes()));
+        if new {
+            self.budget.text(text.len()).map_err(Stop::TooBig)?;
+        }
+        Ok(new)
     }
 
     fn finish(self) -> Snapshot {
@@ -209,18 +236,20 @@ struct Runs {
 }
 
 impl Runs {
-    fn add(&mut self, batch: &Batch, row: usize) -> Result<(), Fault> {
+    fn add(&mut self, batch: &Batch, row: usize, budget: &mut Budget) -> Result<(), Stop> {
         let text = |name: &str, column: &[ByteArray]| -> Result<String, Fault> {
             column.get(row).map_or(Ok(String::new()), |text| utf8(name, text).map(str::to_owned))
         };
         for id in text("run", &batch.run)?.split(',').filter(|id| !id.is_empty()) {
             let id = run_id(id).ok_or_else(|| format!("\"{id}\" in the column \"run\" is not the id of a run"))?;
             if let Entry::Vacant(entry) = self.found.entry(id) {
+                let (commit, shard) = (text("commit", &batch.commit)?, text("shard", &batch.shard)?);
+                budget.text(size_of::<Run>() + commit.len() + shard.len()).map_err(Stop::TooBig)?;
                 entry.insert(Run {
                     id,
                     end: batch.time.get(row).copied().unwrap_or(0) / 1_000_000,
-                    commit: text("commit", &batch.commit)?,
-                    shard: text("shard", &batch.shard)?,
+                    commit,
+                    shard,
                     program: String::new(),
                     directory: String::new(),
                     tool: String::new(),

@@ -78,6 +78,17 @@ struct Group {
     rows: Vec<Row>,
 }
 
+/// A column chunk that has one value in all its rows. Groups of equal size have equal ones, and most columns are such:
+/// they are encoded once.
+struct Constant {
+    value: ByteArray,
+    rows: usize,
+    encoded: Encoded,
+}
+
+/// A column chunk's bytes and what the file's end says of it.
+type Encoded = (Bytes, ColumnCloseResult);
+
 /// What is the same for all rows.
 struct Whole {
     contexts: Vec<ByteArray>,
@@ -95,6 +106,8 @@ struct Writer<'a> {
     context_ids: HashMap<String, u32>,
     group: Group,
     group_rows: usize,
+    /// By column.
+    constants: HashMap<String, Constant>,
 }
 
 /// Sorted, each once, separated by commas.
@@ -122,7 +135,8 @@ impl<'a> Writer<'a> {
             time: i64::try_from(snapshot.end().saturating_mul(1_000_000)).unwrap_or(i64::MAX),
         };
         let context_ids = (0u32..).zip(names).map(|(id, name)| (name.to_owned(), id)).collect();
-        Ok(Self { out, file, whole, context_ids, group: Group::default(), group_rows })
+        let constants = HashMap::new();
+        Ok(Self { out, file, whole, context_ids, group: Group::default(), group_rows, constants })
     }
 
     fn file(&mut self, file: &FileCoverage) -> Result<()> {
@@ -148,9 +162,10 @@ impl<'a> Writer<'a> {
 
     fn write_group(&mut self) -> Result<()> {
         let group = std::mem::take(&mut self.group);
-        let (whole, properties) = (&self.whole, self.file.properties());
+        let rows = group.rows.len();
+        let (whole, properties, constants) = (&self.whole, self.file.properties(), &self.constants);
         let columns = self.file.schema_descr().columns();
-        let encode = |column: &ColumnDescPtr| {
+        let encode = |column: &ColumnDescPtr| -> Result<Encoded> {
             let mut sink = TrackedWrite::new(Vec::new());
             let pages = Box::new(SerializedPageWriter::new(&mut sink));
             let mut writer = get_column_writer(Arc::clone(column), Arc::clone(properties), pages);
@@ -158,16 +173,30 @@ impl<'a> Writer<'a> {
             let closed = writer.close()?;
             Ok((Bytes::from(sink.into_inner()?), closed))
         };
+        let encode = |column: &ColumnDescPtr| -> Result<(Encoded, Option<Constant>)> {
+            let Some(value) = constant(column.name(), &group, whole) else { return Ok((encode(column)?, None)) };
+            match constants.get(column.name()) {
+                Some(known) if known.rows == rows && known.value == value => Ok((known.encoded.clone(), None)),
+                _ => {
+                    let encoded = encode(column)?;
+                    Ok((encoded.clone(), Some(Constant { value, rows, encoded })))
+                }
+            }
+        };
         // Dictionaries and compression take the time, and columns know nothing of each other.
-        let encoded: Vec<Result<(Bytes, ColumnCloseResult)>> = thread::scope(|scope| {
+        let encoded: Vec<Result<(Encoded, Option<Constant>)>> = thread::scope(|scope| {
             let threads: Vec<_> = columns.iter().map(|column| scope.spawn(|| encode(column))).collect();
             let lost = || Err(ParquetError::General("an encoder died".into()));
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
         });
+        let names: Vec<_> = columns.iter().map(|column| column.name().to_owned()).collect();
         let mut row_group = self.file.next_row_group()?;
-        for column in encoded {
-            let (bytes, closed) = column?;
+        for (name, column) in names.into_iter().zip(encoded) {
+            let ((bytes, closed), constant) = column?;
             row_group.append_column(&bytes, closed)?;
+            if let Some(constant) = constant {
+                self.constants.insert(name, constant);
+            }
         }
         row_group.close()?;
         self.drain()
@@ -212,6 +241,31 @@ fn rows(file: &FileCoverage, context_ids: &HashMap<String, u32>) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// The value of a column that has the same in all rows of a group; of what is no text its bytes.
+fn constant(name: &str, group: &Group, whole: &Whole) -> Option<ByteArray> {
+    let of_files = |value: fn(&File) -> &ByteArray| {
+        let mut values = group.files.iter().filter(|file| file.rows > 0).map(value);
+        let first = values.next()?;
+        values.all(|value| value == first).then(|| first.clone())
+    };
+    let of_rows = |value: fn(&Row) -> u32| {
+        let mut values = group.rows.iter().map(value);
+        let first = values.next()?;
+        values.all(|value| value == first).then(|| ByteArray::from(first.to_le_bytes().to_vec()))
+    };
+    match name {
+        "build_id" => of_files(|file| &file.build_id),
+        "source" => of_files(|file| &file.source),
+        "context" => of_rows(|row| row.context),
+        "exact" => of_rows(|row| u32::from(!row.counter.is_lower_bound())),
+        "commit" => Some(whole.commit.clone()),
+        "shard" => Some(whole.shard.clone()),
+        "run" => Some(whole.run.clone()),
+        "time" => Some(ByteArray::from(whole.time.to_le_bytes().to_vec())),
+        _ => None,
+    }
 }
 
 /// Encodes one column of a group.

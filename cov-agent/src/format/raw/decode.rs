@@ -76,6 +76,13 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(text).map_err(|_| Bad::Record("a text is not UTF-8"))
     }
 
+    /// A text that will be kept.
+    fn name(&mut self, budget: &mut Budget) -> Result<&'a str> {
+        let name = self.text()?;
+        budget.text(name.len())?;
+        Ok(name)
+    }
+
     fn line(&mut self) -> Result<u32> {
         u32::try_from(self.number()?).map_err(|_| Bad::Record("a line is out of bounds"))
     }
@@ -101,23 +108,24 @@ impl<'a> Cursor<'a> {
     fn texts(&mut self, budget: &mut Budget) -> Result<Vec<&'a str>> {
         let length = self.length()?;
         budget.records(length)?;
-        (0..length).map(|_| self.text()).collect()
+        (0..length).map(|_| self.name(budget)).collect()
     }
 
     /// The next record.
     pub(super) fn file(&mut self, budget: &mut Budget) -> Result<FileCoverage> {
-        let mut file = FileCoverage::new(self.text()?);
+        let mut file = FileCoverage::new(self.name(budget)?);
         let executable = self.lines()?;
-        budget.records(executable.len())?;
+        // One for the record: a few packed bytes can announce any number of empty ones.
+        budget.records(executable.len() + 1)?;
         self.contexts(&executable, &mut file, budget)?;
         for _ in 0..self.length()? {
             budget.records(1)?;
-            let (line, name) = (self.line()?, self.text()?);
+            let (line, name) = (self.line()?, self.name(budget)?);
             let counter = counter(self.number()?, self.number()? != 0);
             file.function(line, name, counter);
         }
         for _ in 0..self.length()? {
-            let reason: Arc<str> = self.text()?.into();
+            let reason: Arc<str> = self.name(budget)?.into();
             let lines = self.lines()?;
             budget.records(lines.len())?;
             lines.into_iter().for_each(|line| file.unmeasurable(line, Arc::clone(&reason)));
@@ -135,7 +143,7 @@ impl<'a> Cursor<'a> {
         let mut totals = vec![ExecutionCounter::ZERO; executable.len()];
         let mut tables: Vec<(&str, LineTracker)> = Vec::new();
         for _ in 0..contexts {
-            let name = self.text()?;
+            let name = self.name(budget)?;
             let length = self.length()?;
             budget.records(length + 1)?;
             let places = self.rising(length, executable.len() as u64)?;

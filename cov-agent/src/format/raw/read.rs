@@ -78,6 +78,7 @@ impl<R: Read> RawReader<R> {
         if self.from.section(&mut self.section)? != Kind::Head {
             return Err(self.damaged("the first section is no head"));
         }
+        self.budget.text(self.section.len())?;
         self.head = head::decode(&self.section)?;
         self.section.clear();
         Ok(())

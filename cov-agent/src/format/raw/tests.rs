@@ -113,6 +113,38 @@ fn other_and_newer_files_are_named() {
     assert!(text(b"").contains("cut off after 0 bytes"));
 }
 
+/// A file of one section whose checksum is right.
+fn section(plain: &[u8]) -> Vec<u8> {
+    let mut start = MAGIC.to_vec();
+    start.extend_from_slice(&VERSION.to_le_bytes());
+    let mut file = Vec::new();
+    let mut writer = section::SectionWriter::new(&mut file, &start).unwrap();
+    writer.section(section::Kind::Head, &head::encode(&Head::default()).unwrap()).unwrap();
+    for _ in 0..80 {
+        writer.section(section::Kind::Files, plain).unwrap();
+    }
+    drop(writer);
+    file
+}
+
+#[test]
+fn what_a_hostile_writer_announces_takes_no_memory() {
+    let says = |plain: &[u8]| read_all(&section(plain)).unwrap_err().to_string();
+    // 10^9 executable lines, in five bytes.
+    assert!(says(&[1, b'a', 0x80, 0x94, 0xeb, 0xdc, 0x03]).contains("a length is beyond the record"));
+    // Sixteen megabytes of one function's name, 80 times, in half a kilobyte each.
+    let mut name = vec![1, b'a', 0, 0, 1, 1, 0x80, 0x80, 0x80, 7];
+    name.resize(10 + (7 << 21), b'x');
+    name.extend_from_slice(&[0; 6]);
+    let bomb = section(&name);
+    assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+    let error = read_all(&bomb).unwrap_err().to_string();
+    assert_eq!(error, "too big: more than 1073741824 bytes of names; refused, to bound memory");
+    // Records of nothing: each counts as one.
+    let error = read(&section(&[0; 1 << 20])[..], Limits { files: 9, records: 1 << 18 }).unwrap_err().to_string();
+    assert_eq!(error, "too big: more than 262144 line records; refused, to bound memory");
+}
+
 #[test]
 fn what_is_beyond_the_limits_is_refused() {
     let file = bytes(&synthetic(1, 3, 50));
@@ -126,4 +158,24 @@ fn unsorted_files_are_refused() {
     let mut writer = RawWriter::new(Vec::new(), &Head::default()).unwrap();
     writer.file(&FileCoverage::new("/b")).unwrap();
     assert_eq!(writer.file(&FileCoverage::new("/a")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+/// The bytes that the manual shows.
+#[test]
+fn the_documented_example() {
+    let page = include_str!("../../../../docs/src/reference/raw-format.md");
+    let example = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let hex = |line: &str| -> Vec<u8> {
+        let digits = line.get(..48).unwrap_or(line).split_whitespace();
+        digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    };
+    let shown: Vec<u8> = example.lines().flat_map(hex).collect();
+    let mut file = FileCoverage::new("/a.c");
+    file.executable(2);
+    file.record(1, ExecutionCounter::exact(3), "");
+    file.record(4, ExecutionCounter::at_least(300), "t");
+    let snapshot = Snapshot::of_runs([], BTreeSet::new(), Losses::default(), vec![file]);
+    let written: Vec<String> = bytes(&snapshot).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(shown.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "), written.join(" "));
+    assert_eq!(read_all(&shown).unwrap(), snapshot);
 }
