@@ -69,11 +69,7 @@ impl Cases {
         fs::create_dir_all(&out).unwrap();
         files(&out).keys().for_each(|name| fs::remove_file(out.join(name)).unwrap());
         self.old.iter().for_each(|(name, bytes)| fs::write(out.join(name), bytes).unwrap());
-        merge(program, self.root.path(), "new.dat", "out")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
+        merge(program, self.root.path(), "new.dat", "out").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
     }
 
     /// Says whether any file is new. None may be neither old nor new.

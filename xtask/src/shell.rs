@@ -33,7 +33,8 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Comma
     if subcommand == "nextest" {
         command.args(args.next());
     }
-    let builds = matches!(subcommand.as_str(), "bench" | "build" | "test" | "nextest" | "clippy" | "doc" | "check" | "run");
+    let builds =
+        matches!(subcommand.as_str(), "bench" | "build" | "test" | "nextest" | "clippy" | "doc" | "check" | "run");
     if builds && std::env::var_os("COV_FALLBACK_TOOLCHAIN").is_some() {
         command.arg("--ignore-rust-version");
     }

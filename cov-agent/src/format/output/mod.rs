@@ -16,9 +16,9 @@ mod tests;
 pub use lock::DirLock;
 
 use directory::open_directory;
-use seen::Seen;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use seen::Seen;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};

@@ -148,12 +148,16 @@ impl Reader {
                     }
                     let (ids, digests) = (text(&batch.build_id, row), text(&batch.source, row));
                     for id in utf8("build_id", &ids)?.split(',').filter(|id| !id.is_empty()) {
-                        if self.is_new(at, Of::BuildId, id)? && let Some(file) = self.files.get_mut(at) {
+                        if self.is_new(at, Of::BuildId, id)?
+                            && let Some(file) = self.files.get_mut(at)
+                        {
                             file.compiled_into(id);
                         }
                     }
                     for digest in utf8("source", &digests)?.split(',').filter(|digest| !digest.is_empty()) {
-                        if self.is_new(at, Of::Digest, digest)? && let Some(file) = self.files.get_mut(at) {
+                        if self.is_new(at, Of::Digest, digest)?
+                            && let Some(file) = self.files.get_mut(at)
+                        {
                             file.digest(digest);
                         }
                     }
