@@ -27,7 +27,11 @@ fn able() -> bool {
 }
 
 fn gate() -> Option<Gate> {
-    able().then(|| Gate::start(Path::new(env!("CARGO_BIN_EXE_cov-agent"))).unwrap())
+    able().then(|| {
+        let mut gate = Gate::start(Path::new(env!("CARGO_BIN_EXE_cov-agent"))).unwrap();
+        gate.begin().unwrap();
+        gate
+    })
 }
 
 /// Starts a program from a thread: `spawn` returns only when the exec was let go.

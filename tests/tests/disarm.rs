@@ -2,7 +2,7 @@
 
 use cov_tests::{Agent, Build, fixture, kernel, scratch};
 use std::fs::{File, read_to_string};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -83,4 +83,37 @@ fn a_killed_agent_leaves_no_breakpoint() {
     if kernel() {
         ended_by("-KILL");
     }
+}
+
+/// The same for what the measured program has started.
+#[test]
+fn a_killed_agent_leaves_no_breakpoint_in_what_was_started() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = dir.path().join("echo");
+    Build::with("gcc", dir.path()).args(["-g", "-o"]).args([&program, &fixture("cli/echo.c")]).run();
+    let started = format!("exec 3<&0; {} <&3 & echo $!; wait", program.display());
+    let mut agent = Agent::run(Path::new("/bin/sh")).arg("-c").arg(started);
+    let mut shell = agent.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let mut words: Vec<String> = (0..2).map(|_| said.next().unwrap().unwrap()).collect();
+    words.retain(|word| word != "ready");
+    let pid: u32 = words[0].parse().unwrap();
+    assert!(breakpoints(pid, &program) > 3, "it is armed");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let begun = Instant::now();
+    let gone = || !Path::new(&format!("/proc/{pid}")).exists();
+    while !gone() && breakpoints(pid, &program) > 0 {
+        assert!(begun.elapsed() < PATIENCE, "breakpoints stay");
+        std::thread::yield_now();
+    }
+    let later = start(&program);
+    while breakpoints(later.id(), &program) > 0 {
+        assert!(begun.elapsed() < PATIENCE, "a process that starts later has breakpoints");
+        std::thread::yield_now();
+    }
+    finish(later);
 }

@@ -72,8 +72,7 @@ impl Conversation {
 fn child_of(pid: i32) -> i32 {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     // The program comes first: the agent makes its own helpers later.
-    let child = children.split_whitespace().next().unwrap().parse().unwrap();
-    child
+    children.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// The count of the line of the fixture that `mark` ends.

@@ -56,17 +56,18 @@ pub(super) fn not_followed(error: &GateError) -> Message {
 }
 
 impl Follow {
-    /// Starts the gate, and a thread that reads programs. `known` is what is armed already.
+    /// Holds execs at `gate` from now on; a thread reads programs. `known` is what is armed already.
     ///
     /// # Errors
     /// Execs cannot be held.
-    pub(super) fn start<'scope>(
+    pub(super) fn begin<'scope>(
+        mut gate: Gate,
         threads: &'scope Threads<'scope, '_>,
         setup: &'scope Setup,
         console: Console,
         known: HashSet<Key>,
     ) -> Result<Self, GateError> {
-        let gate = Gate::start(Path::new("/proc/self/exe"))?;
+        gate.begin()?;
         for key in &known {
             gate.remember(*key)?;
         }

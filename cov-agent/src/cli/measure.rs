@@ -12,13 +12,38 @@ use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, PlanOptions, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
+use crate::process::Linger;
 use crate::process::gate::Key;
-use crate::process::linger;
 use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// The processes that disarm when this one has ended, and what each keeps armed until then.
+#[derive(Default)]
+struct Lingering {
+    processes: Vec<(Vec<Key>, Linger)>,
+    descriptors: BTreeSet<RawFd>,
+}
+
+impl Lingering {
+    /// Leaves what was armed just now, on the files `keys`, to another process.
+    fn add(&mut self, keys: Vec<Key>) -> io::Result<()> {
+        let process = Linger::new(&mut self.descriptors)?;
+        self.processes.extend(process.map(|process| (keys, process)));
+        Ok(())
+    }
+
+    /// Lets go what is armed on another content of the file `now`.
+    fn end(&mut self, now: Key) -> io::Result<()> {
+        let rewritten =
+            |(keys, _): &mut (Vec<Key>, Linger)| keys.iter().any(|then| then.same_file(now) && *then != now);
+        self.processes.extract_if(.., rewritten).try_for_each(|(_, process)| process.end())
+    }
+}
 
 /// A measurement that is armed.
 pub(super) struct Measurement<'a> {
@@ -27,6 +52,7 @@ pub(super) struct Measurement<'a> {
     runner: CoverageTestRunner<Bpf>,
     /// Source files that the filter left out.
     left_out: BTreeSet<PathBuf>,
+    lingering: Lingering,
 }
 
 impl<'a> Measurement<'a> {
@@ -57,11 +83,9 @@ impl<'a> Measurement<'a> {
             begun.elapsed()
         ));
         let runner = CoverageTestRunner::new(kernel, collector);
-        let mut measurement = Self { setup, console, runner, left_out: BTreeSet::new() };
+        let mut measurement =
+            Self { setup, console, runner, left_out: BTreeSet::new(), lingering: Lingering::default() };
         let skipped = measurement.add(objects)?;
-        if let Err(error) = linger() {
-            console.detail(&format!("disarming will not be left to another process: {error}"));
-        }
         Ok((measurement, skipped))
     }
 
@@ -86,18 +110,23 @@ impl<'a> Measurement<'a> {
         if prepared.is_empty() {
             return Ok(skipped);
         }
+        let keys = prepared.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         let (begun, before) = (Instant::now(), self.runner.probes());
         {
             let _progress = Progress::start(console, "arming probes", 0);
             self.runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
         }
         console.detail(&format!("armed {} probes in {:.1?}", self.runner.probes() - before, begun.elapsed()));
+        if let Err(error) = self.lingering.add(keys) {
+            console.detail(&format!("disarming will not be left to another process: {error}"));
+        }
         Ok(skipped)
     }
 
     /// See [`CoverageTestRunner::disarm_if_rewritten`].
     pub(super) fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), Message> {
-        self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))
+        self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))?;
+        self.lingering.end(now).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
     }
 
     /// Whether a process is counted now.
@@ -127,7 +156,7 @@ impl<'a> Measurement<'a> {
 
     /// Turns counters into files and prints the summary.
     pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
-        let Self { setup, console, mut runner, left_out } = self;
+        let Self { setup, console, mut runner, left_out, lingering: _lingering } = self;
         let begun = Instant::now();
         let collected = runner.collect_coverage_results();
         let hits = runner.hits();

@@ -12,10 +12,11 @@ use crate::config::Settings;
 use crate::coverage::LossKind;
 use crate::plan::Scope;
 use crate::probe::Options;
-use crate::process::gate::Key;
+use crate::process::gate::{Gate, Key};
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::Candidate;
 use std::io;
+use std::path::Path;
 
 /// Runs the program and exits as it did. An error means that it was not run.
 pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
@@ -29,6 +30,8 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let launch = Launch { program: words.next().unwrap_or_default(), args: words.collect(), user };
     // Early, since the new process begins as a copy of this one, which is still small.
     let held = launch.hold(signals).map_err(|e| launch_message(&e))?;
+    // It marks file systems while this process reads and arms.
+    let gate = settings.follow.value.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;
 
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
@@ -40,7 +43,8 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Whole)?;
     measurement.track(held.pid())?;
     let ended = std::thread::scope(|threads| {
-        let follow = settings.follow.value.then(|| Follow::start(threads, &setup, console, known)).transpose();
+        let follow =
+            gate.and_then(|gate| gate.map(|gate| Follow::begin(gate, threads, &setup, console, known)).transpose());
         let follow = follow.unwrap_or_else(|error| {
             console.warning(&not_followed(&error));
             None

@@ -27,7 +27,7 @@ pub use error::{AttachError, LaunchError};
 pub use executable::Executable;
 pub use identity::{Identity, User};
 pub use launch::{Held, Launch};
-pub use linger::linger;
+pub use linger::Linger;
 pub use maps::{MappedObject, MappedObjects};
 pub use program::{Ending, Program, ProgramEvent, block_on};
 pub use signals::Signals;

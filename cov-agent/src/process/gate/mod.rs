@@ -110,6 +110,7 @@ pub fn serve_if_asked() -> Option<ExitCode> {
     if !asked {
         return None;
     }
+    sys::close_others();
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(agent) => Some(server::serve(&agent)),
         Err(_) => Some(ExitCode::FAILURE),
@@ -117,11 +118,11 @@ pub fn serve_if_asked() -> Option<ExitCode> {
 }
 
 impl Gate {
-    /// Starts the gate and waits until every file system that can be is marked. `program` must call
+    /// Starts the gate, which lets everyone go until [`begin`](Self::begin). `program` must call
     /// [`serve_if_asked`]; it is the agent itself.
     ///
     /// # Errors
-    /// When fanotify refuses, or the process cannot be started.
+    /// When the process cannot be started.
     pub fn start(program: &std::path::Path) -> Result<Self, GateError> {
         let gone = |source| GateError::Gone { source };
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -135,15 +136,21 @@ impl Gate {
             .stderr(Stdio::null())
             .spawn()
             .map_err(gone)?;
-        let mut gate = Self { socket: ours, process, losses: GateLosses::default() };
+        Ok(Self { socket: ours, process, losses: GateLosses::default() })
+    }
+
+    /// Holds execs from now on. Waits until every file system that can be is marked.
+    ///
+    /// # Errors
+    /// When fanotify refuses.
+    pub fn begin(&mut self) -> Result<(), GateError> {
+        let gone = |source| GateError::Gone { source };
         loop {
-            match wire::receive(&gate.socket, RecvFlags::empty()) {
-                Ok(Some((Message::Ready, _))) => return Ok(gate),
+            match wire::receive(&self.socket, RecvFlags::empty()) {
+                Ok(Some((Message::Ready, _))) => return self.say(Message::Begin),
                 Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
-                    gate.losses = GateLosses { unanswered, unmarked };
+                    self.losses = GateLosses { unanswered, unmarked };
                 }
-                // Execs of others are held from the first mark on.
-                Ok(Some((Message::Held { id, key, .. }, _))) => gate.reply(id, false, key)?,
                 Ok(Some((Message::Failed { errno }, _))) => {
                     return Err(GateError::Refused { source: io::Error::from_raw_os_error(errno) });
                 }
@@ -247,8 +254,9 @@ impl AsFd for Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // The end of the conversation is what ends the gate; that it has ended is waited for.
+        // The end of the conversation is what ends the gate. The kernel takes its time to remove the marks: nobody is
+        // held any more meanwhile, and nobody waits for it here.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
-        let _ = self.process.wait();
+        let _ = self.process.try_wait();
     }
 }

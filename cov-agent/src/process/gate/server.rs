@@ -35,6 +35,8 @@ struct Gate<'a> {
     agent: BorrowedFd<'a>,
     /// The agent's own process, which never waits on itself.
     agent_process: u32,
+    /// Whether execs are held; before that everyone is let go.
+    begun: bool,
     known: Known,
     waiting: Vec<Waiting>,
     next_id: u32,
@@ -70,6 +72,7 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
         group: group.as_fd(),
         agent: agent.as_fd(),
         agent_process,
+        begun: false,
         known: Known::new(),
         waiting: Vec::with_capacity(WAITING),
         next_id: 0,
@@ -168,6 +171,7 @@ impl Gate<'_> {
                     }
                 }
                 Ok(Some((Message::Forget { key }, _))) => self.known.remove(&key),
+                Ok(Some((Message::Begin, _))) => self.begun = true,
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) | Err(Errno::CONNRESET) => return Ok(false),
                 Err(Errno::AGAIN) => return Ok(true),
@@ -207,7 +211,7 @@ impl Gate<'_> {
 
     /// Asks the agent about an exec, if it is to be asked and can be. The exec waits under `next_id`.
     fn ask(&mut self, event: &sys::Event) -> bool {
-        if event.process == self.agent_process {
+        if !self.begun || event.process == self.agent_process {
             return false;
         }
         let Ok(key) = Key::of(&event.file) else {

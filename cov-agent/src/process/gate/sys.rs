@@ -31,6 +31,12 @@ pub(super) fn group() -> io::Result<OwnedFd> {
     }
 }
 
+/// Closes all descriptors but the standard ones: what the agent has inherited is not for this process to keep open.
+pub(super) fn close_others() {
+    // SAFETY: takes integers. This process has opened nothing yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
 /// Holds every exec of a file on the superblock that is mounted at `point`.
 pub(super) fn mark(group: BorrowedFd<'_>, point: &Path) -> io::Result<()> {
     let path = CString::new(point.as_os_str().as_bytes())?;

@@ -31,6 +31,8 @@ pub(super) enum Message {
     Answer { id: u32, remember: bool, key: Key },
     /// Agent to gate: ask again about this file.
     Forget { key: Key },
+    /// Agent to gate: hold execs from now on.
+    Begin,
 }
 
 impl Message {
@@ -42,6 +44,7 @@ impl Message {
             Self::Losses { unanswered, unmarked } => (4, unanswered, unmarked, Key::default()),
             Self::Answer { id, remember, key } => (5, id, u32::from(remember), key),
             Self::Forget { key } => (6, 0, 0, key),
+            Self::Begin => (7, 0, 0, Key::default()),
         };
         let mut words = [0; 2 + Key::WORDS];
         words[0] = kind;
@@ -62,6 +65,7 @@ impl Message {
             4 => Self::Losses { unanswered: first, unmarked: second },
             5 => Self::Answer { id: first, remember: second != 0, key },
             6 => Self::Forget { key },
+            7 => Self::Begin,
             _ => return None,
         })
     }
