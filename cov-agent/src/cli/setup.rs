@@ -70,13 +70,13 @@ impl Setup {
 
     /// The message that no source of an object passed the filter.
     pub(super) fn nothing_to_measure(&self, path: &Path, files: usize) -> Message {
-        let root = self.default_root.as_deref();
-        let (what, how) = match root {
-            Some(root) => (
-                format!("all its {files} source files lie outside {}", display(root)),
-                "include them with --include '**'",
-            ),
-            None => (format!("--include and --exclude leave out all its {files} source files"), "change the patterns"),
+        let all = |one: &str, many: &str| match files {
+            1 => format!("its only source file {one}"),
+            _ => format!("all its {files} source files {many}"),
+        };
+        let (what, how) = match self.default_root.as_deref() {
+            Some(root) => (all("lies", "lie") + " outside " + &display(root), "include them with --include '**'"),
+            None => (all("is", "are") + " left out by --include and --exclude", "change the patterns"),
         };
         Message::new(Slug::NothingToMeasure, format!("{}: {what}; {how}", path.display()))
     }

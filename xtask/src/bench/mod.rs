@@ -72,7 +72,7 @@ fn programs(dir: &Path, smoke: bool) -> Vec<(Program, usize)> {
         programs.push((suite(dir, 3), 1));
     } else {
         programs.extend([Project::sqlite(), Project::lua(), Project::zstd()].map(|project| (real(dir, &project), 5)));
-        programs.extend([(rust_tests(dir), 15), (suite(dir, PROCESSES), 5)]);
+        programs.extend([(rust_tests(dir), 15), (suite(dir, PROCESSES), 3)]);
     }
     programs
 }
