@@ -123,6 +123,30 @@ fn an_agent_that_does_not_answer_holds_nobody_for_long() {
 }
 
 #[test]
+fn a_stopped_agent_holds_nobody_for_long_and_others_not_at_all() {
+    let Some(mut gate) = gate() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody reads what the gate asks: the first waits in vain, those that come later are not made to.
+    let first = program(directory.path());
+    assert!(start(&first).join().unwrap().wait().unwrap().success());
+    let second = directory.path().join("second");
+    std::fs::copy(&first, &second).unwrap();
+    let began = Instant::now();
+    assert!(start(&second).join().unwrap().wait().unwrap().success());
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    // It goes on: what is new is held again.
+    while let Some(held) = gate.next_held().unwrap() {
+        gate.answer(&held, false).unwrap();
+    }
+    let third = directory.path().join("third");
+    std::fs::copy(&first, &third).unwrap();
+    let child = start(&third);
+    let held = wait_for(&mut gate, key(&third));
+    gate.answer(&held, true).unwrap();
+    answer_until_done(&mut gate, child);
+}
+
+#[test]
 fn a_killed_gate_lets_everyone_go() {
     let Some(mut gate) = gate() else { return };
     let directory = tempfile::tempdir().unwrap();

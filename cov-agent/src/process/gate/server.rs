@@ -42,6 +42,8 @@ struct Gate<'a> {
     next_id: u32,
     unanswered: u32,
     unmarked: Arc<AtomicU32>,
+    /// Since when the agent has not read what it was told.
+    unread_since: Option<Instant>,
     /// The losses that the agent knows of.
     told: (u32, u32),
 }
@@ -78,6 +80,7 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
         next_id: 0,
         unanswered: 0,
         unmarked: Arc::clone(&unmarked),
+        unread_since: None,
         told: (0, 0),
     };
     let marker_agent = agent.try_clone()?;
@@ -209,6 +212,15 @@ impl Gate<'_> {
         Ok(())
     }
 
+    /// Whether the agent does not listen, since somebody has stopped it: then nobody is made to wait, until it does.
+    fn agent_is_absent(&mut self) -> bool {
+        if !sys::unread(self.agent) {
+            self.unread_since = None;
+            return false;
+        }
+        self.unread_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
+    }
+
     /// Asks the agent about an exec, if it is to be asked and can be. The exec waits under `next_id`.
     fn ask(&mut self, event: &sys::Event) -> bool {
         if !self.begun || event.process == self.agent_process {
@@ -223,7 +235,9 @@ impl Gate<'_> {
         }
         self.next_id = self.next_id.wrapping_add(1);
         let message = Message::Held { id: self.next_id, process: event.process, key };
-        let asked = self.waiting.len() < WAITING && wire::send(self.agent, message, Some(event.file.as_fd())).is_ok();
+        let asked = self.waiting.len() < WAITING
+            && !self.agent_is_absent()
+            && wire::send(self.agent, message, Some(event.file.as_fd())).is_ok();
         if !asked {
             self.unanswered = self.unanswered.saturating_add(1);
         }

@@ -37,6 +37,14 @@ pub(super) fn close_others() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 
+/// Whether the other end of a socket has yet to read something that was sent.
+pub(super) fn unread(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer to where it is told.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    result == 0 && bytes > 0
+}
+
 /// Holds every exec of a file on the superblock that is mounted at `point`.
 pub(super) fn mark(group: BorrowedFd<'_>, point: &Path) -> io::Result<()> {
     let path = CString::new(point.as_os_str().as_bytes())?;
