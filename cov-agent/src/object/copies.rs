@@ -17,7 +17,7 @@ pub(super) fn settle(mut units: Vec<Vec<RawCopy>>, symbols: &[Symbol]) -> Vec<Fu
     let mut copies: Vec<FunctionCopy> = Vec::new();
     for unit in units {
         let mut numbers: Vec<Option<u32>> = Vec::with_capacity(unit.len());
-        for RawCopy { function, entry, ranges, parent } in unit {
+        for RawCopy { function, call, entry, ranges, parent } in unit {
             let kind = match parent {
                 None if seen.insert((Arc::clone(&function.name), ranges.clone())) => Some(CopyKind::OutOfLine),
                 None => None,
@@ -29,7 +29,8 @@ pub(super) fn settle(mut units: Vec<Vec<RawCopy>>, symbols: &[Symbol]) -> Vec<Fu
             numbers.push(kind.and(u32::try_from(copies.len()).ok()));
             if let Some(kind) = kind {
                 let decl = function.decl.map(|(path, line)| (FileId(path), line));
-                copies.push(FunctionCopy { name: function.name, decl, entry, ranges, kind });
+                let call = call.map(|(path, line)| (FileId(path), line));
+                copies.push(FunctionCopy { name: function.name, decl, call, entry, ranges, kind });
             }
         }
     }

@@ -185,6 +185,9 @@ fn assemble(
     }
     for copy in &mut copies {
         copy.decl = copy.decl.map(|(file, line)| (place(file), line));
+        // A file without any code has no line that could hold the call.
+        let known = copy.call.filter(|(file, _)| used.get(file.0 as usize) == Some(&true));
+        copy.call = known.map(|(file, line)| (place(file), line));
     }
     copies::declare(&mut copies, &lines);
     Ok((lines, Functions { copies }))

@@ -3,7 +3,8 @@
 use super::budget::Budget;
 use super::code::CodeMap;
 use super::error::Note;
-use super::names::{Described, Facts, Names, World};
+use super::names::{self, Described, Facts, Names, World};
+use super::paths::PathId;
 use super::units::{Unit, Value};
 use super::{AddrRange, LinkAddr, ObjectError};
 use gimli::AttributeValue;
@@ -12,6 +13,8 @@ use gimli::constants as dw;
 /// One copy. Files are path ids, parents are counted within the unit.
 pub(super) struct RawCopy {
     pub(super) function: Described,
+    /// Where the call of an inlined copy stands.
+    pub(super) call: Option<(PathId, u32)>,
     pub(super) entry: LinkAddr,
     pub(super) ranges: Vec<AddrRange>,
     /// The copy it is inlined into; `None` for a function of its own.
@@ -74,6 +77,13 @@ struct Extent<'a> {
     ranges: Option<Value<'a>>,
 }
 
+/// The attributes of an inlined copy that say where its call stands.
+#[derive(Default)]
+struct Call<'a> {
+    file: Option<Value<'a>>,
+    line: Option<Value<'a>>,
+}
+
 impl<'a> Walk<'_, 'a> {
     /// Goes through the unit's entries in their order. Depth is counted, not recursed into.
     fn run(&mut self) -> Result<(), Stop> {
@@ -96,6 +106,7 @@ impl<'a> Walk<'_, 'a> {
                 }
             };
             let mut extent = Extent::default();
+            let mut call = Call::default();
             let mut facts = Facts::default();
             for &spec in abbrev.attributes() {
                 let attr = entries.read_attribute(spec)?;
@@ -103,6 +114,8 @@ impl<'a> Walk<'_, 'a> {
                     dw::DW_AT_low_pc => extent.low = Some(attr.value()),
                     dw::DW_AT_high_pc => extent.high = Some(attr.value()),
                     dw::DW_AT_ranges => extent.ranges = Some(attr.value()),
+                    dw::DW_AT_call_file => call.file = Some(attr.value()),
+                    dw::DW_AT_call_line => call.line = Some(attr.value()),
                     name => facts.note(name, attr.value()),
                 }
             }
@@ -114,7 +127,8 @@ impl<'a> Walk<'_, 'a> {
                 if let Some(entry) = first {
                     let function = self.names.describe(&facts, self.index, offset)?;
                     copy = u32::try_from(self.copies.len()).ok();
-                    self.copies.push(RawCopy { function, entry, ranges, parent: parent.filter(|_| inlined) });
+                    let call = self.call(&call).filter(|_| inlined);
+                    self.copies.push(RawCopy { function, call, entry, ranges, parent: parent.filter(|_| inlined) });
                 }
             }
             if abbrev.has_children() {
@@ -122,6 +136,11 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         Ok(())
+    }
+
+    fn call(&self, call: &Call<'a>) -> Option<(PathId, u32)> {
+        let line = u32::try_from(call.line?.udata_value()?).ok().filter(|&line| line != 0)?;
+        Some((names::path(self.unit, call.file?)?, line))
     }
 
     /// The code of an entry, without what the linker dropped, and the range that is told first, where

@@ -23,6 +23,8 @@ pub struct FunctionCopy {
     /// Where the function is declared: file and line (`DW_AT_decl_file`, `DW_AT_decl_line`). Where no
     /// copy of it says that (Go before 1.21, lambdas of g++), the line on which its code begins.
     pub decl: Option<(FileId, u32)>,
+    /// Of an inlined copy where its call stands (`DW_AT_call_file`, `DW_AT_call_line`).
+    pub call: Option<(FileId, u32)>,
     /// Where it is entered: the start of one of `ranges`, not always of the first.
     pub entry: LinkAddr,
     /// Its code, by rising address, not overlapping; several for cold-split or scattered code.

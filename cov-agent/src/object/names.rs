@@ -7,7 +7,7 @@ use super::elf::text;
 use super::paths::PathId;
 use super::programs::NO_PATH;
 use super::scopes;
-use super::units::{MAX_NAME, Slice, Space, Value};
+use super::units::{MAX_NAME, Slice, Space, Unit, Value};
 use gimli::constants as dw;
 use gimli::{AttributeValue, DwAt, UnitOffset};
 use std::collections::HashMap;
@@ -179,18 +179,21 @@ impl<'a> Found<'a> {
         self.linkage_name = self.linkage_name.or(self.declared);
         self.name = self.name.or_else(|| Some((facts.name.and_then(string)?, *place)));
         self.line = self.line.or(facts.line);
-        self.file = self.file.or_else(|| {
-            let number = match facts.file? {
-                AttributeValue::FileIndex(number) => number,
-                value => value.udata_value()?,
-            };
-            if number == 0 && unit.dwarf.header.version() <= 4 {
-                return None; // "no file"
-            }
-            let path = *unit.files.as_ref()?.get(usize::try_from(number).ok()?)?;
-            (path != NO_PATH).then_some(path)
-        });
+        self.file = self.file.or_else(|| path(unit, facts.file?));
     }
+}
+
+/// The file that an attribute (`DW_AT_decl_file`, `DW_AT_call_file`) of an entry of `unit` names.
+pub(super) fn path(unit: &Unit<'_>, value: Value<'_>) -> Option<PathId> {
+    let number = match value {
+        AttributeValue::FileIndex(number) => number,
+        value => value.udata_value()?,
+    };
+    if number == 0 && unit.dwarf.header.version() <= 4 {
+        return None; // "no file"
+    }
+    let path = *unit.files.as_ref()?.get(usize::try_from(number).ok()?)?;
+    (path != NO_PATH).then_some(path)
 }
 
 impl<'a> World<'_, 'a> {

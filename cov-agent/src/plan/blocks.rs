@@ -6,7 +6,7 @@ use super::code::explore;
 use super::flow::{Flow, Sum, Var};
 use super::functions::Layout;
 use super::lines::{Asked, Sums};
-use super::rows::{Innermost, Span, spans};
+use super::rows::{Calls, Innermost, Span, spans};
 use super::spanning::Choice;
 use super::types::{FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable};
 use super::x86_64::Flow as Control;
@@ -36,13 +36,15 @@ struct Answer {
 pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let layout = Layout::new(object);
     let innermost = Innermost::new(&object.functions);
+    let calls = Calls::new(&object.functions);
+    let index = Index { layout: &layout, innermost: &innermost, calls: &calls };
     let wanted: Vec<bool> = object.lines.files.iter().map(|f| (options.wanted)(&f.path)).collect();
     let wanted = |file: FileId| wanted.get(file.0 as usize).copied().unwrap_or_default();
     let mut unusable = Vec::new();
     let questions = questions(object, &layout, wanted, &mut unusable);
     let answers: Vec<Answer> = questions
         .into_par_iter()
-        .map(|(region, question)| answer(object, &layout, &innermost, region, &question, options.scope))
+        .map(|(region, question)| answer(object, &index, region, &question, options.scope))
         .collect();
     assemble(object, answers, unusable)
 }
@@ -74,14 +76,15 @@ fn questions(
     questions
 }
 
-fn answer(
-    object: &Object,
-    layout: &Layout,
-    innermost: &Innermost,
-    region: u32,
-    question: &Question,
-    scope: Scope,
-) -> Answer {
+/// What is known of the whole object.
+struct Index<'a> {
+    layout: &'a Layout,
+    innermost: &'a Innermost,
+    calls: &'a Calls,
+}
+
+fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, scope: Scope) -> Answer {
+    let Index { layout, innermost, calls } = *index;
     let Some(region) = layout.regions.get(region as usize) else {
         return Answer {
             sums: Sums::default(),
@@ -95,7 +98,7 @@ fn answer(
     let resolved = code.resolved;
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
-    let asked = Asked { object, innermost, cfg: &cfg, flow: &flow, resolved };
+    let asked = Asked { object, innermost, calls, cfg: &cfg, flow: &flow, resolved };
     let sums = asked.sums(&question.spans, &question.copies);
     let used: BTreeSet<Var> = sums
         .lines

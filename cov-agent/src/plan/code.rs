@@ -5,7 +5,7 @@
 
 use super::functions::{Fragment, Layout, Region, sweep};
 use super::jump_tables::Tables;
-use super::x86_64::{Callee, Flow, Insn, Mention, decode};
+use super::x86_64::{Callee, Flow, Insn, Mention, decode, reads_from};
 use crate::object::{AddrRange, Fde, LinkAddr, Object};
 
 /// More edges out of computed jumps than this, and the region is not analysed.
@@ -50,6 +50,7 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region) -> Code
         loop {
             let known = walk.insns.len();
             computed = walk.compute();
+            resolved &= !walk.torn;
             resolved &= computed.iter().map(|(_, targets)| targets.len()).sum::<usize>() <= MAX_TABLE_EDGES;
             if !resolved {
                 break;
@@ -66,6 +67,7 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region) -> Code
             }
         }
     }
+    resolved &= !walk.torn;
     walk.finish(computed, resolved)
 }
 
@@ -82,6 +84,8 @@ struct Piece<'a> {
 const BEGIN: u8 = 1;
 /// The byte lies inside an instruction.
 const INSIDE: u8 = 2;
+/// The byte is data that code reads.
+const DATA: u8 = 4;
 
 struct Walk<'a> {
     object: &'a Object,
@@ -91,6 +95,8 @@ struct Walk<'a> {
     insns: Vec<Insn>,
     mentions: Vec<(u64, Mention)>,
     jumps: Vec<u64>,
+    /// Control seems to run into data.
+    torn: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -101,7 +107,8 @@ impl<'a> Walk<'a> {
             Piece { fragment, bytes, marks: vec![0; bytes.len()], boundaries: Vec::new() }
         };
         let pieces = layout.fragments_of(region).map(piece).collect();
-        Self { object, layout, pieces, work: Vec::new(), insns: Vec::new(), mentions: Vec::new(), jumps: Vec::new() }
+        let (work, insns, mentions, jumps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { object, layout, pieces, work, insns, mentions, jumps, torn: false }
     }
 
     /// The piece that holds `addr`, and the place in it.
@@ -131,11 +138,16 @@ impl<'a> Walk<'a> {
     fn follow(&mut self, mut addr: u64) {
         while let Some((piece, at)) = self.locate(addr) {
             let Some(piece) = self.pieces.get_mut(piece) else { return };
-            let Some(mark) = piece.marks.get_mut(at) else { return };
-            if *mark & BEGIN != 0 {
+            if piece.marks.get(at).is_none_or(|mark| mark & BEGIN != 0) {
                 return;
             }
             let Some((insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else { return };
+            let bytes = at..at + usize::from(insn.len);
+            if piece.marks.get(bytes).is_none_or(|marks| marks.iter().any(|m| m & DATA != 0)) {
+                self.torn = true;
+                return;
+            }
+            let Some(mark) = piece.marks.get_mut(at) else { return };
             *mark |= BEGIN;
             for inside in piece.marks.iter_mut().skip(at + 1).take(usize::from(insn.len) - 1) {
                 *inside |= INSIDE;
@@ -179,19 +191,64 @@ impl<'a> Walk<'a> {
             });
         }
         self.mentions.sort_unstable_by_key(|&(addr, _)| addr);
+        let data = self.data();
+        for &addr in &data {
+            self.mark_data(addr, addr + 1);
+        }
+        let mark = |addr: u64| {
+            let (piece, at) = self.locate(addr)?;
+            Some((self.pieces.get(piece)?, at, *self.pieces.get(piece)?.marks.get(at)?))
+        };
         let valid = |addr: u64| {
-            let Some((piece, at)) = self.locate(addr) else { return false };
-            let Some(piece) = self.pieces.get(piece) else { return false };
-            let mark = piece.marks.get(at).copied().unwrap_or_default();
-            mark & BEGIN != 0 || (mark & INSIDE == 0 && piece.boundaries.get(at) == Some(&true))
+            let Some((piece, at, mark)) = mark(addr) else { return false };
+            let begins = match data.is_empty() {
+                true => piece.boundaries.get(at) == Some(&true),
+                // Data lets a decoding from start to end lose its step.
+                false => piece.bytes.get(at..).is_some_and(|rest| decode(rest, addr).is_some()),
+            };
+            mark & BEGIN != 0 || (mark & (INSIDE | DATA) == 0 && begins)
         };
         // Labels whose address is taken: a computed goto may go to each of them.
         let mut labels = Vec::new();
         for piece in &self.pieces {
             let mentioned = Layout::between(&self.layout.mentioned, piece.fragment.start, piece.fragment.end);
-            labels.extend(mentioned.iter().copied().filter(|&a| valid(a)));
+            labels.extend(mentioned.iter().copied().filter(|&a| data.binary_search(&a).is_err() && valid(a)));
         }
-        Tables::new(self.object, self.layout, &self.mentions, labels, &valid).resolve_all(&self.jumps)
+        let code = |addr: u64| mark(addr).is_some_and(|(_, _, mark)| mark & (BEGIN | INSIDE) != 0);
+        let tables = Tables { object: self.object, layout: self.layout, mentions: &self.mentions, labels, valid: &valid };
+        let resolved = tables.resolve_all(&self.jumps);
+        let extents: Vec<(u64, u64)> = data.iter().map(|&base| (base, tables.extent(base, &code))).collect();
+        for (start, end) in extents {
+            self.mark_data(start, end);
+        }
+        resolved
+    }
+
+    /// Addresses within the region that its code reads from, sorted: tables and constants among the code.
+    fn data(&self) -> Vec<u64> {
+        let reads = |&(addr, mention): &(u64, Mention)| {
+            let to = match mention {
+                Mention::Table(to) => to,
+                Mention::Address(to) => {
+                    self.locate(to)?;
+                    let (piece, at) = self.locate(addr)?;
+                    reads_from(self.pieces.get(piece)?.bytes.get(at..)?, addr).then_some(to)?
+                }
+            };
+            let (piece, at) = self.locate(to)?;
+            (self.pieces.get(piece)?.marks.get(at)? & (BEGIN | INSIDE) == 0).then_some(to)
+        };
+        let mut data: Vec<u64> = self.mentions.iter().filter_map(reads).collect();
+        data.sort_unstable();
+        data.dedup();
+        data
+    }
+
+    fn mark_data(&mut self, start: u64, end: u64) {
+        let Some((piece, at)) = self.locate(start) else { return };
+        let Some(piece) = self.pieces.get_mut(piece) else { return };
+        let len = usize::try_from(end - start).unwrap_or_default();
+        piece.marks.iter_mut().skip(at).take(len).for_each(|mark| *mark |= DATA);
     }
 
     fn finish(mut self, computed: Vec<(u64, Vec<u64>)>, mut resolved: bool) -> Code {
@@ -199,12 +256,16 @@ impl<'a> Walk<'a> {
         let mut insns = std::mem::take(&mut self.insns);
         insns.sort_unstable_by_key(|i| i.addr);
         self.pieces = pieces;
-        // An instruction that begins inside another: a breakpoint there would change the other.
+        // Of instructions that overlap one may be none: a breakpoint in one would change the other.
         let mut inside = Vec::new();
+        let mut reach = 0;
+        let mut farthest = 0;
         for (n, insn) in insns.iter().enumerate() {
-            let mark = self.locate(insn.addr).and_then(|(p, at)| self.pieces.get(p)?.marks.get(at).copied());
-            if mark.unwrap_or_default() & INSIDE != 0 {
-                inside.push(n);
+            if insn.addr < reach {
+                inside.extend([farthest, n]);
+            }
+            if insn.end() > reach {
+                (reach, farthest) = (insn.end(), n);
             }
         }
         for n in inside {

@@ -14,26 +14,17 @@ const WINDOW: u64 = 96;
 
 /// The tables that a region mentions.
 pub(super) struct Tables<'a> {
-    object: &'a Object,
-    layout: &'a Layout,
+    pub(super) object: &'a Object,
+    pub(super) layout: &'a Layout,
     /// By the address of the mentioning instruction.
-    mentions: &'a [(u64, Mention)],
-    labels: Vec<u64>,
+    pub(super) mentions: &'a [(u64, Mention)],
+    /// Labels whose address is taken.
+    pub(super) labels: Vec<u64>,
     /// Whether a jump may go to an address: it is in the region, and an instruction begins there.
-    valid: &'a dyn Fn(u64) -> bool,
+    pub(super) valid: &'a dyn Fn(u64) -> bool,
 }
 
-impl<'a> Tables<'a> {
-    pub(super) fn new(
-        object: &'a Object,
-        layout: &'a Layout,
-        mentions: &'a [(u64, Mention)],
-        labels: Vec<u64>,
-        valid: &'a dyn Fn(u64) -> bool,
-    ) -> Self {
-        Self { object, layout, mentions, labels, valid }
-    }
-
+impl Tables<'_> {
     /// The targets of each of `jumps`. A jump without any is a tail call through a pointer.
     pub(super) fn resolve_all(&self, jumps: &[u64]) -> Vec<(u64, Vec<u64>)> {
         let mut all = None; // every table of the region
@@ -68,7 +59,7 @@ impl<'a> Tables<'a> {
 
     /// The targets in the table that `mention` may mean; none if it is no table.
     fn read(&self, mention: Mention) -> Vec<u64> {
-        let (Mention::Address(base) | Mention::Table(base)) = mention;
+        let base = mention.address();
         if self.object.image.segment_at(LinkAddr(base)).is_none() {
             return Vec::new();
         }
@@ -88,12 +79,39 @@ impl<'a> Tables<'a> {
         }
     }
 
+    /// Where the table ends that lies at `base` among the code, as far as can be told: at the first thing that is
+    /// known to be code, or that an entry of the table leads to.
+    pub(super) fn extent(&self, base: u64, code: &dyn Fn(u64) -> bool) -> u64 {
+        let mut tables: Vec<Mention> =
+            self.mentions.iter().map(|m| m.1).filter(|m| m.address() == base).collect();
+        tables.dedup();
+        let targets: Vec<u64> = tables.into_iter().flat_map(|m| self.read(m)).collect();
+        let len = 4 * u64::try_from(targets.len()).unwrap_or_default().max(1);
+        let first = targets.into_iter().filter(|&t| t > base).min().unwrap_or(u64::MAX);
+        (base..base.saturating_add(len).min(first)).find(|&a| code(a)).unwrap_or(base.saturating_add(len).min(first))
+    }
+
     fn entries<const N: usize>(&self, base: u64, target: impl Fn([u8; N]) -> u64) -> Vec<u64> {
         // The next thing that code mentions is another table, or other data.
         let next = self.layout.data.partition_point(|&a| a <= base);
         let limit = self.layout.data.get(next).map_or(MAX_ENTRIES, |&a| (a - base) / N as u64).min(MAX_ENTRIES);
         let bytes = self.object.image.bytes_from(LinkAddr(base)).unwrap_or_default();
         let entries = bytes.as_chunks::<N>().0.iter().take(usize::try_from(limit).unwrap_or_default());
-        entries.map(|e| target(*e)).take_while(|&t| (self.valid)(t)).collect()
+        let mut targets: Vec<u64> = Vec::new();
+        let mut at = base;
+        let mut first = u64::MAX;
+        for entry in entries {
+            let target = target(*entry);
+            // A table among the code ends where what it leads to begins.
+            if at >= first || !(self.valid)(target) {
+                break;
+            }
+            targets.push(target);
+            at += N as u64;
+            if target > base {
+                first = first.min(target);
+            }
+        }
+        targets
     }
 }

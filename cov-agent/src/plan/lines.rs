@@ -7,7 +7,7 @@
 use super::cfg::{Cfg, Edge, EdgeKind, OUTSIDE};
 use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
-use super::rows::{Innermost, Span};
+use super::rows::{Calls, Innermost, Span};
 use super::types::Reason;
 use super::x86_64::{Callee, Flow as Control};
 use crate::object::{CopyKind, FileId, FunctionCopy, LinkAddr, Object};
@@ -16,6 +16,8 @@ use std::ops::Range;
 
 /// Goes on unwinding after a landing pad has cleaned up.
 const RESUME: &str = "_Unwind_Resume";
+/// What a Go function calls before all else where its stack is too small.
+const MORE_STACK: &str = "runtime.morestack";
 
 /// The sums of a line within a region.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(super) struct Sums {
 pub(super) struct Asked<'a> {
     pub(super) object: &'a Object,
     pub(super) innermost: &'a Innermost,
+    pub(super) calls: &'a Calls,
     pub(super) cfg: &'a Cfg,
     pub(super) flow: &'a Flow<'a>,
     /// Whether the graph can be relied on.
@@ -90,6 +93,33 @@ impl Group {
     }
 }
 
+/// Inlined copies that a line calls.
+#[derive(Default)]
+struct Called<'a> {
+    copies: Vec<&'a FunctionCopy>,
+    /// The blocks that hold code of theirs and none of the line.
+    members: Vec<Member>,
+}
+
+impl Called<'_> {
+    /// Whether one of them holds an instruction.
+    fn hold(&self, cfg: &Cfg, insn: u32) -> bool {
+        cfg.insns.get(insn as usize).is_some_and(|i| self.copies.iter().any(|c| contains(c, i.addr)))
+    }
+
+    /// Whether an edge leads from code of one of them to code of the same.
+    fn keep(&self, cfg: &Cfg, edge: &Edge) -> bool {
+        let addr = |insn: u32| cfg.insns.get(insn as usize).map(|i| i.addr);
+        let to = cfg.blocks.get(edge.to as usize).and_then(|b| addr(b.insns.start));
+        let ends = addr(edge.by).zip(to);
+        ends.is_some_and(|(from, to)| self.copies.iter().any(|c| contains(c, from) && contains(c, to)))
+    }
+}
+
+fn contains(copy: &FunctionCopy, addr: u64) -> bool {
+    copy.ranges.iter().any(|r| (r.start.0..r.end.0).contains(&addr))
+}
+
 /// A copy of a function, and a line in it.
 type Key = (Option<u32>, FileId, u32);
 
@@ -124,7 +154,7 @@ impl Asked<'_> {
         }
         for (key, group) in groups {
             let entrance = entrances.remove(&key).unwrap_or_else(|| Entrance { exact: true, ..Entrance::default() });
-            let sum = self.group(key, group, entrance);
+            let sum = self.group(key, group, entrance, &mut budget);
             if sum.seen.is_empty() {
                 sums.unusable.push((key.1, key.2, Reason::UnsafeInstruction));
             } else {
@@ -190,7 +220,7 @@ impl Asked<'_> {
         }
     }
 
-    fn group(&self, key: Key, mut group: Group, entrance: Entrance) -> LineSum {
+    fn group(&self, key: Key, mut group: Group, entrance: Entrance, budget: &mut usize) -> LineSum {
         group.tidy();
         self.drop_incidental(&mut group);
         let members = &group.members;
@@ -204,24 +234,77 @@ impl Asked<'_> {
             seen.extend(pieces().flat_map(|p| p.positive().collect::<Vec<_>>()));
             return LineSum { file: key.1, line: key.2, count, seen, exact: false };
         }
-        let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
+        let called = self.called(key, members, budget);
+        let mut blocks: Vec<u32> = members.iter().chain(&called.members).map(|m| m.0).collect();
+        blocks.sort_unstable();
         let outside = |e: &Edge| {
             let on_line = match e.kind {
-                EdgeKind::Unwind => group.holds(e.by),
+                EdgeKind::Unwind => group.holds(e.by) || called.hold(self.cfg, e.by),
                 _ => blocks.binary_search(&e.from).is_ok(),
             };
             !on_line && !edges.contains(e)
         };
         let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
+        // A loop of a function that the line calls is none of the line's own.
+        let again =
+            |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !called.keep(self.cfg, e);
+        let counted = |e: &Edge| (outside(e) || again(e)) && !self.grows(e);
         for &(block, first) in members {
-            let counted = |e: &Edge| outside(e) || back.binary_search(&(e.from, e.to)).is_ok();
             let (sum, by) = self.flow.entries(block, first, counted, &mut exact);
             count.add(&sum, 1);
             seen.extend(by);
+            if self.cfg.into(block).iter().any(|e| called.members.binary_search_by_key(&e.from, |m| m.0).is_ok()) {
+                // That it was entered is counted where the called code is; that it was executed is not.
+                seen.extend(self.flow.piece(first).iter().flat_map(Sum::positive));
+            }
+        }
+        for &(block, first) in &called.members {
+            let (sum, _) = self.flow.entries(block, first, counted, &mut exact);
+            count.add(&sum, 1);
         }
         seen.sort_unstable();
         seen.dedup();
         LineSum { file: key.1, line: key.2, count, seen, exact }
+    }
+
+    /// The code that is inlined where the line calls it, in blocks that are no `members`. Coming back from it is no entry of the line.
+    fn called(&self, (copy, file, line): Key, members: &[Member], budget: &mut usize) -> Called<'_> {
+        let copies = copy.map_or(&[][..], |copy| self.calls.of(copy, file, line)).iter();
+        let copies: Vec<&FunctionCopy> =
+            copies.filter_map(|&n| self.object.functions.copies.get(n as usize)).collect();
+        let mut code = Group::default();
+        for copy in &copies {
+            self.code_of(copy, &mut code);
+        }
+        code.tidy();
+        match budget.checked_sub(code.members.len()) {
+            Some(left) => *budget = left,
+            None => return Called::default(),
+        }
+        code.members.retain(|m| members.binary_search_by_key(&m.0, |m| m.0).is_err());
+        Called { copies, members: code.members }
+    }
+
+    /// Adds the code of a copy.
+    fn code_of(&self, copy: &FunctionCopy, group: &mut Group) {
+        for range in &copy.ranges {
+            let first = self.cfg.first_from(range.start.0);
+            if self.cfg.insns.get(first as usize).is_some_and(|i| i.addr < range.end.0) {
+                self.members(first, range.end.0, group);
+            }
+        }
+    }
+
+    /// Whether an edge begins a Go function anew after its stack has grown: `call runtime.morestack…; jmp` to
+    /// where it began.
+    fn grows(&self, edge: &Edge) -> bool {
+        let insn = |n: u32| self.cfg.insns.get(n as usize);
+        let jumps = matches!(insn(edge.by).map(|i| i.flow), Some(Control::Jump { .. }));
+        let target = self.cfg.into(edge.to).iter().any(|e| e.kind == EdgeKind::Entry);
+        let called = edge.by.checked_sub(1).and_then(insn).map(|i| i.flow);
+        let Some(Control::Call { callee: Callee::Direct(callee) }) = called else { return false };
+        let name = self.object.image.symbol_at(LinkAddr(callee));
+        jumps && target && name.is_some_and(|name| name.starts_with(MORE_STACK))
     }
 
     /// Leaves out blocks that only seem to be the line's, unless the line has nothing else or control comes to
@@ -256,6 +339,7 @@ impl Asked<'_> {
     }
 
     /// Whether a block holds nothing of the group but
+    /// - the return at its end: Mojo gives it to the line of the last `if`;
     /// - the jump at its end: clang gives the way out of a loop to the last line inside, and the last jump of a
     ///   condition to the line where the condition begins;
     /// - the head of a landing pad, which saves what was thrown;
@@ -266,7 +350,8 @@ impl Asked<'_> {
         let flow = |n: u32| self.cfg.insns.get(n as usize).map(|i| i.flow);
         let is_call = |n: u32| matches!(flow(n), Some(Control::Call { .. }));
         if end == range.end {
-            let jump = first + 1 == end && matches!(flow(first), Some(Control::Jump { .. } | Control::Branch { .. }));
+            let out = matches!(flow(first), Some(Control::Jump { .. } | Control::Branch { .. } | Control::Stop));
+            let jump = first + 1 == end && out;
             let resume = self.resumes(end - 1) && !(first..end - 1).any(is_call);
             return jump || resume;
         }
@@ -334,12 +419,7 @@ impl Asked<'_> {
 
     fn inlined(&self, copy: &FunctionCopy, budget: &mut usize) -> Entrance {
         let mut group = Group::default();
-        for range in &copy.ranges {
-            let first = self.cfg.first_from(range.start.0);
-            if self.cfg.insns.get(first as usize).is_some_and(|i| i.addr < range.end.0) {
-                self.members(first, range.end.0, &mut group);
-            }
-        }
+        self.code_of(copy, &mut group);
         group.tidy();
         let members = group.members;
         match budget.checked_sub(members.len()) {
@@ -349,7 +429,7 @@ impl Asked<'_> {
         let blocks: Vec<u32> = members.iter().map(|m| m.0).collect();
         let inside = |insn: Option<u32>| {
             let insn = insn.and_then(|n| self.cfg.insns.get(n as usize));
-            insn.is_some_and(|i| copy.ranges.iter().any(|r| (r.start.0..r.end.0).contains(&i.addr)))
+            insn.is_some_and(|i| contains(copy, i.addr))
         };
         let block = |b: u32| self.cfg.blocks.get(b as usize);
         let begins_inside = |b: u32| inside(block(b).map(|b| b.insns.start));

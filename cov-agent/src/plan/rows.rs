@@ -1,7 +1,7 @@
 //! Which code belongs to which line, and to which copy of which function.
 
-use crate::object::{FileId, Functions, LineTable, Row};
-use std::collections::{BTreeMap, HashSet};
+use crate::object::{CopyKind, FileId, Functions, LineTable, Row};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Code that belongs to a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,8 +15,8 @@ pub(super) struct Span {
 }
 
 /// The statement rows of the files that `wanted` tells, and the other rows of lines that have none; by
-/// rising address. Rows of the same line that follow are part of the span, and so is code of line 0 between
-/// them; other code of line 0 belongs to no line.
+/// rising address. Rows of the same line that follow are spans too, and code of line 0 between such belongs to the
+/// line; other code of line 0 belongs to no line.
 pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<Span> {
     let rows = || table.rows.iter().filter(|r| r.line != 0 && wanted(r.file));
     let statements: HashSet<(FileId, u32)> = rows().filter(|r| r.is_stmt).map(|r| (r.file, r.line)).collect();
@@ -34,11 +34,11 @@ pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<S
             }
             let same = open.is_some_and(|s| (s.file, s.line) == (row.file, row.line));
             let gap = nobodys.take().filter(|_| !same);
-            if same && !used(row) {
+            if same && open.is_some_and(|s| s.start == row.addr.0) {
                 continue;
             }
             spans.extend(open.take().map(|s| Span { end: gap.unwrap_or(row.addr.0), ..s }));
-            if used(row) {
+            if same || used(row) {
                 open = Some(Span { start: row.addr.0, end: 0, file: row.file, line: row.line });
             }
         }
@@ -47,6 +47,29 @@ pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<S
     spans.sort_unstable();
     spans.dedup();
     spans
+}
+
+/// Which inlined copies a line calls.
+#[derive(Debug)]
+pub(super) struct Calls {
+    copies: HashMap<(u32, FileId, u32), Vec<u32>>,
+}
+
+impl Calls {
+    pub(super) fn new(functions: &Functions) -> Self {
+        let mut copies: HashMap<_, Vec<u32>> = HashMap::new();
+        for (n, copy) in (0..).zip(&functions.copies) {
+            if let (CopyKind::Inlined { parent }, Some((file, line))) = (copy.kind, copy.call) {
+                copies.entry((parent, file, line)).or_default().push(n);
+            }
+        }
+        Self { copies }
+    }
+
+    /// The copies that `line`, in the copy `parent`, calls.
+    pub(super) fn of(&self, parent: u32, file: FileId, line: u32) -> &[u32] {
+        self.copies.get(&(parent, file, line)).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// The innermost function copy of every address.
@@ -85,7 +108,7 @@ impl Innermost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{AddrRange, CopyKind, FunctionCopy, LinkAddr, Sequence};
+    use crate::object::{AddrRange, FunctionCopy, LinkAddr, Sequence};
 
     #[test]
     fn rows_become_spans() {
@@ -105,7 +128,7 @@ mod tests {
         let sequence = Sequence { start: LinkAddr(0), end: LinkAddr(30), first_row: 0, row_count: 10 };
         let table = LineTable { files: Vec::new(), rows, sequences: vec![sequence] };
         let found: Vec<_> = spans(&table, |_| true).iter().map(|s| (s.start, s.end, s.line)).collect();
-        assert_eq!(found, [(0, 8, 5), (8, 8, 6), (8, 12, 7), (16, 20, 9), (24, 30, 7)]);
+        assert_eq!(found, [(0, 4, 5), (4, 8, 5), (8, 8, 6), (8, 12, 7), (16, 20, 9), (24, 28, 7), (28, 30, 7)]);
         assert!(spans(&table, |_| false).is_empty());
     }
 
@@ -114,6 +137,7 @@ mod tests {
         let copy = |ranges: &[(u64, u64)], kind| FunctionCopy {
             name: "f".into(),
             decl: None,
+            call: None,
             entry: LinkAddr(ranges[0].0),
             ranges: ranges.iter().map(|&(s, e)| AddrRange { start: LinkAddr(s), end: LinkAddr(e) }).collect(),
             kind,

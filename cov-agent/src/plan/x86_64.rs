@@ -6,7 +6,9 @@
 //! not survive.
 
 use super::types::{Condition, Instruction};
-use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, FlowControl, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, EncodingKind, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
 
 /// One decoded instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,15 @@ pub(super) enum Mention {
     Address(u64),
     /// It reads an element of the table at the address.
     Table(u64),
+}
+
+impl Mention {
+    /// The link address that is mentioned.
+    pub(super) fn address(self) -> u64 {
+        match self {
+            Self::Address(addr) | Self::Table(addr) => addr,
+        }
+    }
 }
 
 /// Decodes the instruction that begins `bytes` and lies at `addr`. `None`: there is none.
@@ -151,6 +162,39 @@ fn mention(insn: &iced_x86::Instruction) -> Option<Mention> {
         && insn.memory_index_scale() >= 4
         && insn.memory_displacement64() != 0;
     table.then(|| Mention::Table(insn.memory_displacement64()))
+}
+
+/// How many instructions after the one that loads an address are searched for a use of it.
+const USES: usize = 16;
+
+/// Whether the instruction that begins `code` and lies at `addr` loads an address that the instructions after it
+/// read from: it is the address of data then, wherever it lies.
+pub(super) fn reads_from(code: &[u8], addr: u64) -> bool {
+    let mut decoder = Decoder::with_ip(64, code, addr, DecoderOptions::NONE);
+    let loaded = if decoder.can_decode() { decoder.decode() } else { return false };
+    if loaded.op0_kind() != OpKind::Register {
+        return false;
+    }
+    let register = loaded.op0_register().full_register();
+    let mut info = InstructionInfoFactory::new();
+    for insn in decoder.iter().take(USES) {
+        if insn.is_invalid() {
+            return false;
+        }
+        let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+        let through = [insn.memory_base(), insn.memory_index()].iter().any(|r| r.full_register() == register);
+        if memory && through && insn.mnemonic() != Mnemonic::Lea {
+            return true;
+        }
+        let writes = |access| matches!(access, OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite);
+        let used = info.info(&insn).used_registers();
+        if used.iter().any(|u| u.register().full_register() == register && writes(u.access()))
+            || insn.flow_control() != FlowControl::Next
+        {
+            return false;
+        }
+    }
+    false
 }
 
 /// An instruction's prefixes and opcode.
@@ -364,6 +408,18 @@ mod tests {
         assert_eq!(mention(&[0xbf, 0, 0x20, 0x40, 0]), Some(Mention::Address(0x40_2000)));
         assert_eq!(mention(&[0xff, 0x24, 0xc5, 0, 0x20, 0x40, 0]), Some(Mention::Table(0x40_2000)));
         assert_eq!(mention(&[0x48, 0x89, 0xe5]), None);
+    }
+
+    #[test]
+    fn addresses_of_data() {
+        let lea = [0x48, 0x8d, 0x05, 0, 1, 0, 0];
+        let then = |code: &[u8]| reads_from(&[&lea[..], code].concat(), 0x1000);
+        assert!(then(&[0x48, 0x63, 0x14, 0xb8]), "movslq (%rax,%rdi,4),%rdx");
+        assert!(then(&[0x90, 0x48, 0x63, 0x14, 0x07]), "movslq (%rdi,%rax,1),%rdx");
+        assert!(!then(&[0xff, 0xe0]), "jmp *%rax");
+        assert!(!then(&[0x48, 0x89, 0xf8, 0x48, 0x8b, 0x00]), "mov %rdi,%rax; mov (%rax),%rax");
+        assert!(!then(&[0x48, 0x8d, 0x14, 0xb8]), "lea (%rax,%rdi,4),%rdx");
+        assert!(!then(&[]));
     }
 
     #[test]
