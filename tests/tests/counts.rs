@@ -16,11 +16,11 @@ fn check(source: &str, compiler: &str, build: impl FnOnce(&Path) -> Build) -> Op
     let plain = std::process::Command::new(&program).output().unwrap();
     let outcome = Agent::run(&program).go();
     assert_eq!(outcome.process.stdout, plain.stdout, "{}", outcome.stderr());
-    assert_counts(
-        &format!("{source} by {compiler}"),
-        &expected(&path, compiler),
-        outcome.coverage.file(path.file_name().unwrap().to_str().unwrap()),
-    );
+    let mut counts = outcome.coverage.file(path.file_name().unwrap().to_str().unwrap()).clone();
+    // Mojo gives some rows of its library the right line and the wrong file.
+    let length = std::fs::read_to_string(&path).unwrap().lines().count();
+    counts.lines.retain(|&line, _| line as usize <= length);
+    assert_counts(&format!("{source} by {compiler}"), &expected(&path, compiler), &counts);
     Some(outcome)
 }
 
@@ -77,6 +77,9 @@ fn go() {
 #[test]
 fn mojo() {
     check("mojo/main.mojo", "mojo", |dir| {
-        Build::with(workspace().join("target/venv/bin/mojo"), dir).args(["build", "-O0", "-g"])
+        // What the compiler keeps of earlier builds names the sources as they were called then.
+        Build::with(workspace().join("target/venv/bin/mojo"), dir)
+            .env("MODULAR_CACHE_DIR", dir.join("cache"))
+            .args(["build", "-O0", "-g"])
     });
 }

@@ -17,7 +17,7 @@ pub(super) fn settle(mut units: Vec<Vec<RawCopy>>, symbols: &[Symbol]) -> Vec<Fu
     let mut copies: Vec<FunctionCopy> = Vec::new();
     for unit in units {
         let mut numbers: Vec<Option<u32>> = Vec::with_capacity(unit.len());
-        for RawCopy { function, call, entry, ranges, parent } in unit {
+        for RawCopy { function, call, artificial, entry, ranges, parent } in unit {
             let kind = match parent {
                 None if seen.insert((Arc::clone(&function.name), ranges.clone())) => Some(CopyKind::OutOfLine),
                 None => None,
@@ -30,7 +30,7 @@ pub(super) fn settle(mut units: Vec<Vec<RawCopy>>, symbols: &[Symbol]) -> Vec<Fu
             if let Some(kind) = kind {
                 let decl = function.decl.map(|(path, line)| (FileId(path), line));
                 let call = call.map(|(path, line)| (FileId(path), line));
-                copies.push(FunctionCopy { name: function.name, decl, call, entry, ranges, kind });
+                copies.push(FunctionCopy { name: function.name, decl, call, artificial, entry, ranges, kind });
             }
         }
     }
@@ -84,10 +84,11 @@ fn symbol_name<'s>(symbols: &'s [Symbol], ranges: &[AddrRange], qualified: &str)
     names().find(is_plain).or_else(|| names().find(|n| n.starts_with("_Z")))
 }
 
-/// Gives functions that say nowhere where they are declared the line on which their code begins.
+/// Gives functions that say nowhere where they are declared the line on which their code begins, unless the
+/// compiler made them up.
 pub(super) fn declare(copies: &mut [FunctionCopy], lines: &LineTable) {
     let mut begins: HashMap<Arc<str>, (FileId, u32)> = HashMap::new();
-    for copy in copies.iter().filter(|c| c.decl.is_none() && c.kind == CopyKind::OutOfLine) {
+    for copy in copies.iter().filter(|c| c.decl.is_none() && c.kind == CopyKind::OutOfLine && !c.artificial) {
         let after = lines.sequences.partition_point(|s| s.start <= copy.entry);
         let before = lines.sequences.get(..after).unwrap_or_default().iter().rev();
         // The nearest sequence is the one, unless folded or damaged ones lie over each other.

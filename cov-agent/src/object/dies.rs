@@ -15,6 +15,8 @@ pub(super) struct RawCopy {
     pub(super) function: Described,
     /// Where the call of an inlined copy stands.
     pub(super) call: Option<(PathId, u32)>,
+    /// `DW_AT_artificial` of the function itself, not of its declaration: implicit constructors have that.
+    pub(super) artificial: bool,
     pub(super) entry: LinkAddr,
     pub(super) ranges: Vec<AddrRange>,
     /// The copy it is inlined into; `None` for a function of its own.
@@ -107,6 +109,7 @@ impl<'a> Walk<'_, 'a> {
             };
             let mut extent = Extent::default();
             let mut call = Call::default();
+            let (mut artificial, mut method) = (false, false);
             let mut facts = Facts::default();
             for &spec in abbrev.attributes() {
                 let attr = entries.read_attribute(spec)?;
@@ -114,6 +117,9 @@ impl<'a> Walk<'_, 'a> {
                     dw::DW_AT_low_pc => extent.low = Some(attr.value()),
                     dw::DW_AT_high_pc => extent.high = Some(attr.value()),
                     dw::DW_AT_ranges => extent.ranges = Some(attr.value()),
+                    // A lambda is artificial as well, but somebody wrote it.
+                    dw::DW_AT_object_pointer => method = true,
+                    dw::DW_AT_artificial => artificial = attr.value() == AttributeValue::Flag(true),
                     dw::DW_AT_call_file => call.file = Some(attr.value()),
                     dw::DW_AT_call_line => call.line = Some(attr.value()),
                     name => facts.note(name, attr.value()),
@@ -128,7 +134,8 @@ impl<'a> Walk<'_, 'a> {
                     let function = self.names.describe(&facts, self.index, offset)?;
                     copy = u32::try_from(self.copies.len()).ok();
                     let call = self.call(&call).filter(|_| inlined);
-                    self.copies.push(RawCopy { function, call, entry, ranges, parent: parent.filter(|_| inlined) });
+                    let artificial = artificial && !method;
+                    self.copies.push(RawCopy { function, call, artificial, entry, ranges, parent: parent.filter(|_| inlined) });
                 }
             }
             if abbrev.has_children() {

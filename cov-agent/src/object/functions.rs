@@ -25,6 +25,8 @@ pub struct FunctionCopy {
     pub decl: Option<(FileId, u32)>,
     /// Of an inlined copy where its call stands (`DW_AT_call_file`, `DW_AT_call_line`).
     pub call: Option<(FileId, u32)>,
+    /// Made up by the compiler (`DW_AT_artificial`), as what runs the initialisers of a file is.
+    pub artificial: bool,
     /// Where it is entered: the start of one of `ranges`, not always of the first.
     pub entry: LinkAddr,
     /// Its code, by rising address, not overlapping; several for cold-split or scattered code.

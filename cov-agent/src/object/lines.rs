@@ -28,6 +28,8 @@ pub struct Row {
     pub line: u32,
     /// Whether the compiler recommends a breakpoint here: the beginning of a statement.
     pub is_stmt: bool,
+    /// Whether the function is left from here: the beginning of its epilogue.
+    pub epilogue: bool,
 }
 
 /// Consecutive rows over one contiguous piece of code. Sequences may overlap (identical code

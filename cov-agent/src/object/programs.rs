@@ -199,6 +199,6 @@ fn run_one(
         let line = row.line().and_then(|l| u32::try_from(l.get()).ok()).unwrap_or(0);
         // Code of an unknown file belongs to no line; some file must be named all the same.
         let (path, line) = if path == NO_PATH { (rows.last().map_or(0, |r| r.file.0), 0) } else { (path, line) };
-        rows.push(Row { addr, file: FileId(path), line, is_stmt: row.is_stmt() });
+        rows.push(Row { addr, file: FileId(path), line, is_stmt: row.is_stmt(), epilogue: row.epilogue_begin() });
     }
 }

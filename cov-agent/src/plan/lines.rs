@@ -60,6 +60,8 @@ struct Group {
     members: Vec<Member>,
     /// The blocks that a row begins in, or that control falls into from there.
     begun: Vec<u32>,
+    /// The instructions with which it begins to leave the function.
+    epilogues: Vec<u32>,
     /// Its instructions; sorted and not touching once tidy.
     insns: Vec<Range<u32>>,
 }
@@ -180,6 +182,9 @@ impl Asked<'_> {
             }
             let group = groups.entry((copy, span.file, span.line)).or_default();
             self.members(first, span.end, group);
+            if span.epilogue {
+                group.epilogues.push(first);
+            }
         }
         // A statement without code of its own stands where another begins, perhaps the first of an inlined
         // function that it does not belong to.
@@ -191,7 +196,16 @@ impl Asked<'_> {
             let group = groups.entry((owner.or(copy), span.file, span.line)).or_default();
             self.members(first, span.start, group);
         }
+        groups.retain(|key, group| !self.is_made_up(key.0, group));
         groups
+    }
+
+    /// Whether a group is the beginning of a function that the compiler made up: no line of the source says what it
+    /// does, and compilers give it some line, gcc the last of the file.
+    fn is_made_up(&self, copy: Option<u32>, group: &Group) -> bool {
+        let copy = copy.and_then(|n| self.object.functions.copies.get(n as usize)).filter(|c| c.artificial);
+        let entry = copy.and_then(|c| self.cfg.insn_at(c.entry.0));
+        entry.is_some_and(|entry| group.insns.iter().any(|i| i.contains(&entry)))
     }
 
     fn parent(&self, copy: Option<u32>) -> Option<u32> {
@@ -244,7 +258,7 @@ impl Asked<'_> {
             };
             !on_line && !edges.contains(e)
         };
-        let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(outside));
+        let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(|e| outside(e) || edges.contains(e)));
         // A loop of a function that the line calls is none of the line's own.
         let again =
             |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !called.keep(self.cfg, e);
@@ -295,16 +309,19 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether an edge begins a Go function anew after its stack has grown: `call runtime.morestack…; jmp` to
-    /// where it began.
+    /// Whether an edge begins a Go function anew after its stack has grown: `call runtime.morestack…`, perhaps
+    /// arguments out of the stack, and a jump to where it began.
     fn grows(&self, edge: &Edge) -> bool {
-        let insn = |n: u32| self.cfg.insns.get(n as usize);
-        let jumps = matches!(insn(edge.by).map(|i| i.flow), Some(Control::Jump { .. }));
-        let target = self.cfg.into(edge.to).iter().any(|e| e.kind == EdgeKind::Entry);
-        let called = edge.by.checked_sub(1).and_then(insn).map(|i| i.flow);
-        let Some(Control::Call { callee: Callee::Direct(callee) }) = called else { return false };
-        let name = self.object.image.symbol_at(LinkAddr(callee));
-        jumps && target && name.is_some_and(|name| name.starts_with(MORE_STACK))
+        let Some(block) = self.cfg.blocks.get(edge.from as usize).filter(|_| edge.kind == EdgeKind::Only) else {
+            return false;
+        };
+        let grow = |n: u32| match self.cfg.insns.get(n as usize).map(|i| i.flow) {
+            Some(Control::Call { callee: Callee::Direct(callee) }) => {
+                self.object.image.symbol_at(LinkAddr(callee)).is_some_and(|name| name.starts_with(MORE_STACK))
+            }
+            _ => false,
+        };
+        self.cfg.into(edge.to).iter().any(|e| e.kind == EdgeKind::Entry) && block.insns.clone().any(grow)
     }
 
     /// Leaves out blocks that only seem to be the line's, unless the line has nothing else or control comes to
@@ -339,7 +356,7 @@ impl Asked<'_> {
     }
 
     /// Whether a block holds nothing of the group but
-    /// - the return at its end: Mojo gives it to the line of the last `if`;
+    /// - the way out of the function: Mojo gives it to the line of the last `if`;
     /// - the jump at its end: clang gives the way out of a loop to the last line inside, and the last jump of a
     ///   condition to the line where the condition begins;
     /// - the head of a landing pad, which saves what was thrown;
@@ -352,8 +369,10 @@ impl Asked<'_> {
         if end == range.end {
             let out = matches!(flow(first), Some(Control::Jump { .. } | Control::Branch { .. } | Control::Stop));
             let jump = first + 1 == end && out;
+            let stops = matches!(flow(end - 1), Some(Control::Stop));
+            let epilogue = stops && group.epilogues.contains(&first) && !(first..end).any(is_call);
             let resume = self.resumes(end - 1) && !(first..end - 1).any(is_call);
-            return jump || resume;
+            return jump || epilogue || resume;
         }
         let pad = self.cfg.into(block).iter().all(|e| e.kind == EdgeKind::Unwind);
         pad && !(range.start..end).any(is_call)

@@ -12,6 +12,8 @@ pub(super) struct Span {
     pub(super) end: u64,
     pub(super) file: FileId,
     pub(super) line: u32,
+    /// The function is left from here.
+    pub(super) epilogue: bool,
 }
 
 /// The statement rows of the files that `wanted` tells, and the other rows of lines that have none; by
@@ -34,12 +36,14 @@ pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<S
             }
             let same = open.is_some_and(|s| (s.file, s.line) == (row.file, row.line));
             let gap = nobodys.take().filter(|_| !same);
-            if same && open.is_some_and(|s| s.start == row.addr.0) {
+            if let Some(open) = open.as_mut().filter(|s| same && s.start == row.addr.0) {
+                open.epilogue |= row.epilogue;
                 continue;
             }
             spans.extend(open.take().map(|s| Span { end: gap.unwrap_or(row.addr.0), ..s }));
             if same || used(row) {
-                open = Some(Span { start: row.addr.0, end: 0, file: row.file, line: row.line });
+                let (start, epilogue) = (row.addr.0, row.epilogue);
+                open = Some(Span { start, end: 0, file: row.file, line: row.line, epilogue });
             }
         }
         spans.extend(open.map(|s| Span { end: nobodys.unwrap_or(sequence.end.0), ..s }));
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn rows_become_spans() {
-        let row = |addr, line, is_stmt| Row { addr: LinkAddr(addr), file: FileId(0), line, is_stmt };
+        let row = |addr, line, is_stmt| Row { addr: LinkAddr(addr), file: FileId(0), line, is_stmt, epilogue: false };
         let rows = vec![
             row(0, 5, true),
             row(4, 5, false), // the same line goes on
@@ -138,6 +142,7 @@ mod tests {
             name: "f".into(),
             decl: None,
             call: None,
+            artificial: false,
             entry: LinkAddr(ranges[0].0),
             ranges: ranges.iter().map(|&(s, e)| AddrRange { start: LinkAddr(s), end: LinkAddr(e) }).collect(),
             kind,
