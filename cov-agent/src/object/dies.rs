@@ -135,7 +135,14 @@ impl<'a> Walk<'_, 'a> {
                     copy = u32::try_from(self.copies.len()).ok();
                     let call = self.call(&call).filter(|_| inlined);
                     let artificial = artificial && !method;
-                    self.copies.push(RawCopy { function, call, artificial, entry, ranges, parent: parent.filter(|_| inlined) });
+                    self.copies.push(RawCopy {
+                        function,
+                        call,
+                        artificial,
+                        entry,
+                        ranges,
+                        parent: parent.filter(|_| inlined),
+                    });
                 }
             }
             if abbrev.has_children() {

@@ -215,7 +215,8 @@ impl<'a> Walk<'a> {
             labels.extend(mentioned.iter().copied().filter(|&a| data.binary_search(&a).is_err() && valid(a)));
         }
         let code = |addr: u64| mark(addr).is_some_and(|(_, _, mark)| mark & (BEGIN | INSIDE) != 0);
-        let tables = Tables { object: self.object, layout: self.layout, mentions: &self.mentions, labels, valid: &valid };
+        let tables =
+            Tables { object: self.object, layout: self.layout, mentions: &self.mentions, labels, valid: &valid };
         let resolved = tables.resolve_all(&self.jumps);
         let extents: Vec<(u64, u64)> = data.iter().map(|&base| (base, tables.extent(base, &code))).collect();
         for (start, end) in extents {

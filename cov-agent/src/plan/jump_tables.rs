@@ -82,8 +82,7 @@ impl Tables<'_> {
     /// Where the table ends that lies at `base` among the code, as far as can be told: at the first thing that is
     /// known to be code, or that an entry of the table leads to.
     pub(super) fn extent(&self, base: u64, code: &dyn Fn(u64) -> bool) -> u64 {
-        let mut tables: Vec<Mention> =
-            self.mentions.iter().map(|m| m.1).filter(|m| m.address() == base).collect();
+        let mut tables: Vec<Mention> = self.mentions.iter().map(|m| m.1).filter(|m| m.address() == base).collect();
         tables.dedup();
         let targets: Vec<u64> = tables.into_iter().flat_map(|m| self.read(m)).collect();
         let len = 4 * u64::try_from(targets.len()).unwrap_or_default().max(1);

@@ -260,8 +260,7 @@ impl Asked<'_> {
         };
         let back = back_edges(self.cfg, &blocks, |b| self.cfg.into(b).iter().any(|e| outside(e) || edges.contains(e)));
         // A loop of a function that the line calls is none of the line's own.
-        let again =
-            |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !called.keep(self.cfg, e);
+        let again = |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !called.keep(self.cfg, e);
         let counted = |e: &Edge| (outside(e) || again(e)) && !self.grows(e);
         for &(block, first) in members {
             let (sum, by) = self.flow.entries(block, first, counted, &mut exact);
@@ -284,8 +283,7 @@ impl Asked<'_> {
     /// The code that is inlined where the line calls it, in blocks that are no `members`. Coming back from it is no entry of the line.
     fn called(&self, (copy, file, line): Key, members: &[Member], budget: &mut usize) -> Called<'_> {
         let copies = copy.map_or(&[][..], |copy| self.calls.of(copy, file, line)).iter();
-        let copies: Vec<&FunctionCopy> =
-            copies.filter_map(|&n| self.object.functions.copies.get(n as usize)).collect();
+        let copies: Vec<&FunctionCopy> = copies.filter_map(|&n| self.object.functions.copies.get(n as usize)).collect();
         let mut code = Group::default();
         for copy in &copies {
             self.code_of(copy, &mut code);

@@ -7,7 +7,8 @@
 
 use super::types::{Condition, Instruction};
 use iced_x86::{
-    Code, Decoder, DecoderOptions, EncodingKind, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    Code, Decoder, DecoderOptions, EncodingKind, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 /// One decoded instruction.
