@@ -8,6 +8,7 @@ use common::{output, put, run, tool, venv};
 use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
 use cov_agent::format::Limits;
 use cov_agent::format::coverage_db::{self, Options};
+use cov_agent::format::json;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -259,6 +260,60 @@ print(json.dumps({f: {str(n): sorted(c) for n, c in data.contexts_by_lineno(f).i
                 }
             }
             assert_eq!(ours, theirs, "{version} {settings}");
+        }
+    }
+}
+
+/// The names of each line's contexts come in any order.
+fn sorted(value: &Value) -> Value {
+    let mut value = value.clone();
+    for names in value.as_object_mut().into_iter().flat_map(|lines| lines.values_mut()) {
+        if let Some(names) = names.as_array_mut() {
+            names.sort_by_key(Value::to_string);
+        }
+    }
+    value
+}
+
+/// The same data in our `coverage.json` and in what coverage.py makes of our `.coverage`, key by key.
+#[test]
+fn our_json_is_that_of_coverage_py() {
+    let project = Project::new(VERSIONS[2], "plugins = cov_agent_coverage");
+    let text = "1\n2\n3\n4\n5\n6\n7\n";
+    let names = ["src/plain.c", "src/λ x.cpp", "src/none.rs"];
+    let mut files: Vec<_> = names.iter().map(|name| FileCoverage::new(project.path(name))).collect();
+    names.iter().for_each(|name| drop(put(project.directory.path(), name, text)));
+    for file in &mut files[..2] {
+        file.record(1, ExecutionCounter::exact(3), "");
+        file.record(2, ExecutionCounter::exact(1 << 40), "test one");
+        file.record(2, ExecutionCounter::exact(1), "test two");
+        [4, 6].into_iter().for_each(|line| file.executable(line));
+        file.exclude(5);
+    }
+    files[2].executable(7);
+    let run = Run { directory: project.path("").trim_end_matches('/').to_owned(), ..Run::default() };
+    let snapshot = Snapshot::new(run, BTreeSet::new(), Losses::default(), files);
+    project.write(Path::new(".coverage"), &snapshot, &with_plugin());
+    project.json(&["--show-contexts"]);
+    let theirs: Value = serde_json::from_slice(&fs::read(project.directory.path().join("out.json")).unwrap()).unwrap();
+    let mut ours = Vec::new();
+    json::write(&snapshot, &mut ours).unwrap();
+    let ours: Value = serde_json::from_slice(&ours).unwrap();
+
+    assert_eq!(theirs["files"].as_object().unwrap().len(), 3);
+    for (name, file) in theirs["files"].as_object().unwrap() {
+        for (key, value) in file.as_object().unwrap() {
+            // Regions of Python's own.
+            if key != "functions" && key != "classes" {
+                assert_eq!(sorted(&ours["files"][name][key]), sorted(value), "{name}: {key}");
+            }
+        }
+    }
+    assert_eq!(ours["totals"], theirs["totals"]);
+    for (key, value) in theirs["meta"].as_object().unwrap() {
+        match &**key {
+            "version" | "timestamp" => assert!(ours["meta"][key].is_string(), "{key}"),
+            _ => assert_eq!(ours["meta"][key], *value, "{key}"),
         }
     }
 }

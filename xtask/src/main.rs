@@ -56,7 +56,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Feed hostile input to every reader (needs a nightly compiler and cargo-fuzz)
+    /// Feed hostile input to every reader (needs cargo-fuzz)
     Fuzz {
         /// Only this target
         target: Option<String>,
