@@ -68,11 +68,14 @@ impl Conversation {
     }
 }
 
-/// The agent's child.
+/// The program: the agent has other children, which look after signals and probes.
 fn child_of(pid: i32) -> i32 {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    // The program comes first: the agent makes its own helpers later.
-    children.split_whitespace().next().unwrap().parse().unwrap()
+    let name = |child: &str| std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+    let mut children = children.split_whitespace().filter(|child| name(child) == "echo\n");
+    let child = children.next().unwrap().parse().unwrap();
+    assert_eq!(children.next(), None, "the agent has one program");
+    child
 }
 
 /// The count of the line of the fixture that `mark` ends.
@@ -125,15 +128,74 @@ fn signals_that_the_program_catches_are_the_programs_affair() {
     }
 }
 
+/// `kill -SIGNAL -- -PGID`, as `timeout` and CI systems do it: the program gets it from the sender, and
+/// not a second time from the agent. What comes to the agent alone afterwards is passed on.
 #[test]
 fn a_signal_to_the_group_arrives_once() {
+    for signal in [libc::SIGINT, libc::SIGHUP] {
+        let Some((_dir, agent, mut talk)) = measured(&[]) else { return };
+        for _ in 0..3 {
+            send(-talk.pid(), signal);
+            assert_eq!(talk.line(), format!("signal {signal:02}\n"));
+            // Once the agent has passed this on, it has read the one before: it reads the lowest first.
+            send(talk.pid(), libc::SIGUSR1);
+            assert_eq!(talk.line(), "signal 10\n");
+        }
+        send(talk.pid(), signal);
+        assert_eq!(talk.line(), format!("signal {signal:02}\n"));
+        talk.echo(2);
+        let (rest, status, errors) = talk.end();
+        assert_eq!((rest.as_str(), status.code()), ("", Some(3)), "{errors}");
+        assert_eq!(count(agent.output_dir(), "signal"), Some(7));
+    }
+}
+
+/// Who looks for the agent by its command line finds no other process to signal in its place.
+#[test]
+fn a_signal_by_name_reaches_the_program() {
     let Some((_dir, agent, mut talk)) = measured(&[]) else { return };
-    send(-talk.pid(), libc::SIGINT);
-    assert_eq!(talk.line(), "signal 02\n");
-    talk.echo(2);
+    let output = agent.output_dir().to_str().unwrap();
+    assert!(Command::new("pkill").args(["-TERM", "-f", "--", output]).status().unwrap().success());
+    assert_eq!(talk.line(), "signal 15\n");
     let (rest, status, errors) = talk.end();
     assert_eq!((rest.as_str(), status.code()), ("", Some(3)), "{errors}");
     assert_eq!(count(agent.output_dir(), "signal"), Some(1));
+}
+
+/// Ctrl-C on a terminal goes to the foreground group: the agent and the program.
+#[test]
+fn an_interrupt_from_the_terminal_arrives_once() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = build(dir.path());
+    let output = dir.path().join("coverage");
+    let words = format!(
+        "exec {} run -q --include '**/cli/*' --output {} -- {}",
+        agent_path().display(),
+        output.display(),
+        program.display()
+    );
+    let mut terminal = Command::new("script")
+        .args(["-qec", &words, "/dev/null"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut screen = BufReader::new(terminal.stdout.take().unwrap());
+    wait_for(&mut screen, "ready");
+    keys.write_all(b"\x03").unwrap();
+    wait_for(&mut screen, "signal 02");
+    keys.write_all(b"\x04").unwrap();
+    let mut rest = String::new();
+    screen.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("signal"), "{rest}");
+    assert_eq!(terminal.wait().unwrap().code(), Some(3), "{rest}");
+    assert_eq!(count(&output, "signal"), Some(1));
+    assert_eq!(count(&output, "end"), Some(1));
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Launch {
     ///
     /// # Errors
     /// When there is no such program, it cannot be executed, or the system fails.
-    pub fn hold(&self, signals: Signals) -> Result<Held, LaunchError> {
+    pub fn hold(&self, mut signals: Signals) -> Result<Held, LaunchError> {
         let own = Identity::own().map_err(|source| LaunchError::System { doing: "asking who runs this", source })?;
         let identity = self.user.as_ref().map(|user| user.identity.clone());
         let executable = Executable::find(&self.program, identity.as_ref().unwrap_or(&own))?;
@@ -43,6 +43,9 @@ impl Launch {
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(LaunchError::system("making a pipe"));
         let ((go_in_child, go), (report, report_in_child)) = (pipe()?, pipe()?);
         let inherited = inherited::get();
+        signals
+            .call_witness()
+            .map_err(|source| LaunchError::System { doing: "making the witness of signals", source })?;
         // SAFETY: the child calls only what may be called after fork, and never returns.
         #[expect(unsafe_code, reason = "fork(2), to hold the program before its first instruction")]
         let child = match unsafe { fork() }.map_err(LaunchError::system("fork"))? {
@@ -104,7 +107,7 @@ impl Held {
     /// known yet: see [`Program::event`].
     pub fn release(mut self) -> Result<Program, LaunchError> {
         let system = |doing| move |source| LaunchError::System { doing, source };
-        let Some(Parts { process, go, report, signals }) = self.held.take() else {
+        let Some(Parts { process, go, report, mut signals }) = self.held.take() else {
             return Err(system("releasing the program")(Errno::ESRCH.into()));
         };
         while let Some(received) = signals.next().map_err(system("reading signals"))? {

@@ -21,6 +21,7 @@ mod program;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use attached::{Attached, AttachedEvent};
 pub use error::{AttachError, LaunchError};

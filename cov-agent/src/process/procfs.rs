@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 
 /// A process's entry in its parent's records and the kernel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +18,29 @@ pub(super) struct Stat {
 /// Reads /proc/PID/stat.
 pub(super) fn stat(pid: u32) -> io::Result<Stat> {
     const PF_KTHREAD: u32 = 0x0020_0000;
-    let text = fs::read(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in parentheses, and may itself hold anything.
-    let rest = text.iter().rposition(|&byte| byte == b')').and_then(|at| text.get(at + 1..)).unwrap_or_default();
-    let rest = String::from_utf8_lossy(rest);
-    let fields: Vec<_> = rest.split_ascii_whitespace().collect();
+    let fields = stat_fields(&pid.to_string())?;
     let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
     Ok(Stat {
-        state: fields.first().and_then(|field| field.chars().next()).ok_or(io::ErrorKind::InvalidData)?,
+        state: fields.first().and_then(|field: &String| field.chars().next()).ok_or(io::ErrorKind::InvalidData)?,
         parent: number(1).unwrap_or(0),
         of_kernel: number(6).is_some_and(|flags: u32| flags & PF_KTHREAD != 0),
     })
+}
+
+/// The fields of /proc/PROCESS/stat from the third on.
+fn stat_fields(process: &str) -> io::Result<Vec<String>> {
+    let text = fs::read(format!("/proc/{process}/stat"))?;
+    // The second field is a name in parentheses, and may itself hold anything.
+    let rest = text.iter().rposition(|&byte| byte == b')').and_then(|at| text.get(at + 1..)).unwrap_or_default();
+    Ok(String::from_utf8_lossy(rest).split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// Where this process's command line lies in its memory; empty if the kernel does not say.
+pub(super) fn own_arguments() -> io::Result<Range<usize>> {
+    const ARG_START: usize = 48 - 3;
+    let fields = stat_fields("self")?;
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).unwrap_or(0);
+    Ok(number(ARG_START)..number(ARG_START + 1))
 }
 
 /// The number of the process that `id`, a process or a thread, belongs to.
@@ -59,6 +72,7 @@ mod tests {
         assert_eq!(process_of(own).unwrap(), own);
         assert!(descends(own, own) && descends(own, parent));
         assert!(!descends(parent, own));
+        assert_eq!(own_arguments().unwrap().len(), fs::read("/proc/self/cmdline").unwrap().len());
         assert!(!descends(0, own) && !descends(u32::MAX, own));
     }
 }

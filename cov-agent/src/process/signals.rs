@@ -1,9 +1,11 @@
 //! Signals that reach the agent while a program runs.
 //!
-//! The program stays in the agent's process group, so what the terminal sends reaches both: the agent
-//! only survives it. What somebody sends to the agent alone is meant for the program.
+//! The program stays in the agent's process group, so what the terminal or anybody sends to the group
+//! reaches both: the agent only survives it. What somebody sends to the agent alone is meant for the
+//! program.
 
 use super::procfs;
+use super::witness::Witness;
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -25,15 +27,19 @@ const FORWARDED: [Signal; 9] = [
 
 /// The agent's signals, read one after the other instead of interrupting it.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    descriptor: SignalFd,
+    /// Who knows whether a signal came to the whole group; `None` where nothing is passed on.
+    witness: Option<Witness>,
+}
 
 /// A signal that the agent got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Received {
     /// Its number.
     pub signal: i32,
-    /// Whether the kernel sent it: for these signals that is the terminal, to the whole group.
-    pub by_kernel: bool,
+    /// Whether the whole process group got it: from the terminal, or from anybody.
+    pub to_group: bool,
     /// Who sent it else; 0 if that process has no number here.
     pub sender: u32,
 }
@@ -58,23 +64,31 @@ impl Signals {
         unsafe {
             sigaction(Signal::SIGCHLD, &default)?;
         }
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+        let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { descriptor, witness: None })
+    }
+
+    /// From now on knows which signals came to the whole process group. To be called before the
+    /// program's process is made.
+    pub(super) fn call_witness(&mut self) -> io::Result<()> {
+        self.witness = Some(Witness::new(&FORWARDED.into_iter().collect())?);
+        Ok(())
     }
 
     /// The next signal that has come.
-    pub(super) fn next(&self) -> io::Result<Option<Received>> {
-        let Some(info) = self.0.read_signal()? else { return Ok(None) };
-        Ok(Some(Received {
-            signal: info.ssi_signo.cast_signed(),
-            by_kernel: info.ssi_code == libc::SI_KERNEL,
-            sender: info.ssi_pid,
-        }))
+    pub(super) fn next(&mut self) -> io::Result<Option<Received>> {
+        let Some(info) = self.descriptor.read_signal()? else { return Ok(None) };
+        let signal = info.ssi_signo.cast_signed();
+        // The witness is asked in any case, so that it does not remember what is over.
+        let seen = signal != libc::SIGCHLD && self.witness.as_mut().is_some_and(|witness| witness.saw(signal));
+        // The kernel itself sends these signals only for the terminal, to the whole group.
+        Ok(Some(Received { signal, to_group: seen || info.ssi_code == libc::SI_KERNEL, sender: info.ssi_pid }))
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
@@ -84,10 +98,10 @@ impl Received {
         self.signal == Signal::SIGCHLD as i32
     }
 
-    /// Whether the program `pid` must be given it. Not what the terminal has given it already, nor
-    /// what it, or a process it started, sent: to their whole group, or to their parent.
+    /// Whether the program `pid` must be given it. Not what came to the whole group, nor what it, or a
+    /// process it started, sent to its parent.
     pub(super) fn is_for(self, pid: u32) -> bool {
-        !self.is_child() && !self.by_kernel && !procfs::descends(self.sender, pid)
+        !self.is_child() && !self.to_group && !procfs::descends(self.sender, pid)
     }
 }
 
