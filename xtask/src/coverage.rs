@@ -33,7 +33,8 @@ pub(crate) fn run_coverage() -> Result<()> {
     let mut lcov = cargo(["llvm-cov", "report", "--lcov", "--ignore-filename-regex", "/(tests|xtask)/"]);
     run(lcov.arg("--output-path").arg(&report))?;
     let config = workspace().join(".config/coverage.ini");
-    for words in [&["report", "--missing"][..], &["check"]] {
+    // Quietly: the source of the markers is full of markers without partner.
+    for words in [&["report", "--quiet", "--missing"][..], &["check", "--quiet"]] {
         let mut show = command(&agent.display().to_string(), words);
         // Its own counters are of no interest any more.
         run(show.arg("--config").arg(&config).arg(&report).env("LLVM_PROFILE_FILE", "/dev/null"))?;

@@ -67,6 +67,23 @@ fn the_default_file_and_its_examples_have_no_faults() {
 }
 
 #[test]
+fn every_key_can_be_given_in_the_environment() {
+    for explained in reference::explained() {
+        let name = explained.key.name;
+        let row = |loaded: &Loaded| {
+            let row = loaded.settings.rows().into_iter().find(|row| row.0.name == name).unwrap();
+            (row.1, row.2.to_string())
+        };
+        let text = format!("[cov-agent]\n{}\n", explained.example);
+        let (value, _) = row(&load(&[("coverage.ini", &text)], &[]));
+        // What is shown can be read again.
+        let variable = explained.key.environment();
+        assert_eq!(variable, format!("COV_AGENT_{}", name.to_uppercase()));
+        assert_eq!(row(&load(&[("coverage.ini", "[cov-agent]")], &[(&variable, &value)])), (value, variable.clone()));
+    }
+}
+
+#[test]
 fn the_manual_explains_every_key() {
     const MARK: &str = "cargo xtask golden -->\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/reference/configuration.md");
