@@ -179,6 +179,49 @@ Total (all files)      7   +1        5   +1      71%     67%
     assert_eq!(markdown, expected);
 }
 
+/// Lines that are no part of the numbers, and what each test executed, in every form of the report.
+#[test]
+fn contexts_and_lines_that_do_not_count_are_in_every_form() {
+    let json = r#"{"meta": {"format": 3, "version": "7.0", "timestamp": "2024-01-01T00:00:00", "branch_coverage": false,
+        "show_contexts": true}, "files": {"a.c": {"executed_lines": [1, 2], "summary": {}, "missing_lines": [3],
+        "excluded_lines": [4, 5], "cov_agent": {"counts": {"1": 7, "2": 2}, "not_measurable": {"9": "why"},
+        "contexts": {"": {"counts": {"1": 5}}, "t|1": {"counts": {"1": 2, "2": 2}}}}}}, "totals": {}}"#;
+    let dir = Workdir::new(&[("coverage.json", json)]);
+    let text = dir.prints(&["report", "coverage.json", "--contexts", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let contexts = serde_json::json!([
+        {"name": "", "files": 1, "lines": 1, "executions": 5},
+        {"name": "t|1", "files": 1, "lines": 2, "executions": 4},
+    ]);
+    assert_eq!(report["contexts"], contexts);
+    let each = serde_json::json!({"": {"covered": 1, "executions": 5}, "t|1": {"covered": 2, "executions": 4}});
+    let file = &report["files"][0];
+    assert_eq!(file["contexts"], each);
+    assert_eq!((&file["excluded"], &file["not_measurable"]), (&serde_json::json!([4, 5]), &serde_json::json!([9])));
+    assert_eq!(report["totals"]["excluded"], 2);
+    let markdown = dir.prints(&["report", "coverage.json", "--contexts", "--markdown"]);
+    let expected = "\
+## Coverage: 67%
+
+2 of 3 lines were executed, in 1 file.
+
+| File | Lines | Covered | Percent |
+|:---|---:|---:|---:|
+| `a.c` | 3 | 2 | 67% |
+| **Total** | 3 | 2 | 67% |
+
+| Context | Files | Lines | Executions |
+|:---|---:|---:|---:|
+| (none) | 1 | 1 | 5 |
+| `t\\|1` | 1 | 2 | 4 |
+
+1 line is not measurable and not counted.
+
+2 lines are excluded and not counted.
+";
+    assert_eq!(markdown, expected);
+}
+
 /// coverage.py's own data has contexts.
 #[test]
 fn contexts_are_listed() {

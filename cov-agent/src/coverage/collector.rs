@@ -116,6 +116,27 @@ mod tests {
     use std::thread;
 
     #[test]
+    fn a_snapshot_is_taken_while_recording_goes_on() {
+        let collector = CoverageCollector::coverage_init();
+        collector.object("ab12", "/w/p");
+        collector.function("/a.c", "f", 1, ExecutionCounter::exact(3));
+        collector.unmeasurable("/a.c", 2, "no probe can be there");
+        collector.executable("/a.c", 3);
+        let earlier = collector.snapshot(Run::default());
+        collector.record("/a.c", 3, ExecutionCounter::exact(1), "");
+        let later = collector.coverage_cleanup(Run::default());
+        let of = |snapshot: &Snapshot| snapshot.file("/a.c").unwrap().lines().get(3).unwrap().value();
+        assert_eq!((of(&earlier), of(&later)), (0, 1));
+        for snapshot in [&earlier, &later] {
+            let file = snapshot.file("/a.c").unwrap();
+            let functions: Vec<_> = file.functions().map(|(f, counter)| (&*f.name, f.line, counter.value())).collect();
+            assert_eq!(functions, [("f", 1, 3)]);
+            assert_eq!(file.unmeasurable_lines().collect::<Vec<_>>(), [(2, "no probe can be there")]);
+            assert_eq!(snapshot.objects().map(|object| object.build_id.as_str()).collect::<Vec<_>>(), ["ab12"]);
+        }
+    }
+
+    #[test]
     fn concurrent_records_are_all_counted() {
         let collector = CoverageCollector::coverage_init();
         thread::scope(|scope| {

@@ -312,6 +312,19 @@ mod tests {
     type Order = fn(u32) -> u32;
 
     #[test]
+    fn ranges_are_executable_and_lines_without_number_are_none() {
+        let mut lines = LineTracker::default();
+        lines.executable_range(3..=5);
+        lines.executable(4);
+        lines.record(0, ExecutionCounter::exact(1));
+        lines.record(4, ExecutionCounter::at_least(2));
+        assert_eq!((lines.len(), lines.hit()), (3, 1));
+        assert_eq!(lines.range(4..=9).map(|(line, _)| line).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(lines.missing().collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(format!("{lines:?}"), r#"{3: "0", 4: "≥2", 5: "0"}"#);
+    }
+
+    #[test]
     fn memory_stays_below_40_bytes_a_line() {
         let bytes = |lines: &LineTracker| -> usize {
             // The tree's nodes: 11 pairs, at least 5 of them used; 16 is malloc's own.
