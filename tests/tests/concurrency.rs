@@ -108,30 +108,43 @@ fn two_agents_in_one_directory() {
 /// One agent attached to 32 processes of two programs that share a library; each forks once.
 #[test]
 fn one_agent_with_32_pids() {
+    attached_to_a_crowd(1, 32);
+}
+
+/// Agents do not take counts from each other: each counts all that the processes do.
+#[test]
+fn eight_agents_on_the_same_pids() {
+    attached_to_a_crowd(8, 4);
+}
+
+fn attached_to_a_crowd(agents: usize, processes: usize) {
     if !kernel() {
         return;
     }
     let dir = scratch();
     let programs = crowd(dir.path());
-    let mut children: Vec<_> = (0..32)
+    let mut children: Vec<_> = (0..processes)
         .map(|i| Command::new(&programs[i % 2]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
         .collect();
     for child in &mut children {
         wait_for(child, 1);
     }
     let pids: Vec<_> = children.iter().map(Child::id).collect();
-    let attached = Agent::attach(&pids).start();
+    let attached: Vec<_> = (0..agents).map(|_| Agent::attach(&pids).start()).collect();
     for child in &mut children {
         release(child, 1);
     }
     for child in &mut children {
         assert!(child.wait().unwrap().success());
     }
-    let outcome = attached.finish();
-    assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
-    assert_eq!(count(&outcome.coverage, "c/crowd.c", LOOP), 32 * 51 + 32 * 71);
-    assert_eq!(count(&outcome.coverage, "c/crowd.c", CALL), 32 * 50 + 32 * 70);
-    assert_eq!(count(&outcome.coverage, "c/library.c", "return 2 * x;"), 32 * 50 + 32 * 70);
+    let pairs = u64::try_from(processes / 2).unwrap();
+    for attached in attached {
+        let outcome = attached.finish();
+        assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
+        assert_eq!(count(&outcome.coverage, "c/crowd.c", LOOP), pairs * 2 * (51 + 71));
+        assert_eq!(count(&outcome.coverage, "c/crowd.c", CALL), pairs * 2 * (50 + 70));
+        assert_eq!(count(&outcome.coverage, "c/library.c", "return 2 * x;"), pairs * 2 * (50 + 70));
+    }
 }
 
 /// Increments are atomic: two processes that take one CPU from each other lose no count.
