@@ -19,7 +19,7 @@ mod workdir;
 
 pub use agent::{Agent, Attached, Outcome, agent_path, sources};
 pub use build::{Build, fixture, scratch, workspace};
-pub use callgrind::{FileLines, lines_that_ran};
+pub use callgrind::{FileLines, Instructions, callgrind_instructions, lines_that_ran};
 pub use compare::{Agreement, keep_report};
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};

@@ -14,6 +14,8 @@ mod jump_tables;
 mod lines;
 mod rows;
 mod spanning;
+#[cfg(test)]
+mod tests;
 mod types;
 mod x86_64;
 
