@@ -116,7 +116,10 @@ fn killed_before_any_system_call() {
 #[test]
 fn errors_of_any_system_call() {
     let cases = Cases::new();
-    for (call, error) in [("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"), ("renameat", "EIO")] {
+    // Files are synced side by side, and strace counts the calls of each thread: there is only a first one.
+    let formats = Format::ALL.len();
+    let calls = [("write", "ENOSPC", formats), ("write", "EIO", formats), ("fsync", "EIO", 1), ("renameat", "EIO", formats)];
+    for (call, error, least) in calls {
         let mut failed = 0;
         for at in 1.. {
             let inject = format!("inject={call}:error={error}:when={at}");
@@ -130,7 +133,7 @@ fn errors_of_any_system_call() {
             failed += 1;
             assert_eq!(files(&cases.out()).len(), cases.old.len(), "{what}: something is left behind");
         }
-        assert!(failed >= Format::ALL.len(), "{error} at {call}: {failed}");
+        assert!(failed >= least, "{error} at {call}: {failed}");
     }
 }
 
