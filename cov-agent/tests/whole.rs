@@ -118,7 +118,8 @@ fn errors_of_any_system_call() {
     let cases = Cases::new();
     // Files are synced side by side, and strace counts the calls of each thread: there is only a first one.
     let formats = Format::ALL.len();
-    let calls = [("write", "ENOSPC", formats), ("write", "EIO", formats), ("fsync", "EIO", 1), ("renameat", "EIO", formats)];
+    let calls =
+        [("write", "ENOSPC", formats), ("write", "EIO", formats), ("fsync", "EIO", 1), ("renameat", "EIO", formats)];
     for (call, error, least) in calls {
         let mut failed = 0;
         for at in 1.. {
