@@ -37,7 +37,9 @@ pub(crate) fn run_coverage() -> Result<()> {
     let agent = directory().join("debug/cov-agent");
     let report = target_dir().join("lcov.info");
     run(&mut cargo(["llvm-cov", "clean", "--profraw-only"]))?;
-    let kind: &[&str] = if has("cargo-nextest") { &["nextest"] } else { &["test"] };
+    // The real projects take minutes and execute nothing that the fixtures do not.
+    let few = ["nextest", "-E", "not (binary(real) + binary(optimised))"];
+    let kind = if has("cargo-nextest") { &few[..] } else { &["test"] };
     let mut tests = cargo(["llvm-cov"]);
     // Some tests compare all that an agent says and leaves behind, and this one leaves its counters:
     // whether tests pass is another check's to judge.
