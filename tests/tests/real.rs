@@ -102,5 +102,6 @@ fn rust_crate_as_llvm() {
     let agreement = Agreement::of(&outcome.coverage, &llvm);
     keep_report("semver", &agreement.to_string());
     assert!(agreement.common > 300, "{agreement}");
-    assert!(agreement.hits() >= 0.999, "{agreement}");
+    // A constant that rustc stores where the function begins, before the way parts.
+    assert_eq!(agreement.hits_differ, [("identifier.rs".to_owned(), 249, 630, 0)], "{agreement}");
 }

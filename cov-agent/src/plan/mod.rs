@@ -10,6 +10,7 @@ mod flow;
 mod frequency;
 mod functions;
 mod graph;
+mod incidental;
 mod jump_tables;
 mod lines;
 mod rows;
