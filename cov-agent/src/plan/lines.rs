@@ -9,8 +9,8 @@ use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
 use super::rows::{Calls, Innermost, Span};
 use super::types::Reason;
-use super::x86_64::{Callee, Flow as Control};
-use crate::object::{CopyKind, FileId, FunctionCopy, LinkAddr, Object};
+use super::x86_64::Flow as Control;
+use crate::object::{CopyKind, FileId, FunctionCopy, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
