@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, one after the other, and a summary.
 
 use crate::shell::{cargo, command, has, is_root, run, target_dir};
-use crate::{bench, ebpf, setup, tidy};
+use crate::{bench, coverage, ebpf, setup, tidy};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ struct Check {
     run: fn() -> Result<()>,
 }
 
-/// In this order: quick ones first; the tests last, so that their summary ends the output.
+/// In this order: quick ones first; the tests, and what they cover, last, so that their summary ends the output.
 const CHECKS: &[Check] = &[
     Check { name: "format", run: || run(&mut cargo(["fmt", "--all", "--", "--check"])) },
     Check { name: "tidy", run: tidy::run },
@@ -25,6 +25,7 @@ const CHECKS: &[Check] = &[
     Check { name: "doc-tests", run: || run(&mut cargo(["test", "--quiet", "--package", "cov-agent", "--doc"])) },
     Check { name: "tests-laptop", run: laptop_tests },
     Check { name: "tests", run: tests },
+    Check { name: "coverage", run: coverage },
 ];
 
 /// Runs the checks whose name contains `only`, all of them even where one fails.
@@ -101,6 +102,15 @@ fn tests() -> Result<()> {
         tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -E");
     }
     run(&mut tests)
+}
+
+/// How much of the library the tests execute. Only root can say: without probes much of it has nothing to do.
+fn coverage() -> Result<()> {
+    if is_root() {
+        return coverage::run_coverage();
+    }
+    println!("coverage: NOT measured, which needs root: sudo -E cargo xtask coverage");
+    Ok(())
 }
 
 /// nextest where it is installed, since it runs the test programs side by side.
