@@ -6,7 +6,7 @@ use super::measure::{Measurement, is_system_library};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::coverage::LossKind;
-use crate::plan::{PlanOptions, Scope};
+use crate::plan::{Aim, PlanOptions, Scope};
 use crate::process::gate::{Gate, GateError, Held, Key};
 use crate::runner::{Candidate, Objects, prepare};
 use std::collections::{HashMap, HashSet};
@@ -159,8 +159,10 @@ fn read_programs(
         candidates.retain(|candidate| {
             !is_system_library(&candidate.path) && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
         });
-        let read =
-            |candidates, scope| prepare(candidates, &setup.search, &PlanOptions { wanted: &wanted, scope }, &|| ());
+        let read = |candidates, scope| {
+            let options = PlanOptions { wanted: &wanted, scope, aim: Aim::Counts };
+            prepare(candidates, &setup.search, &options, &|| ())
+        };
         let again: Vec<Candidate> = candidates
             .iter()
             .filter_map(|c| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? }))

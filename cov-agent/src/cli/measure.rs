@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::coverage::{LossKind, Run, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
-use crate::plan::{Instruction, PlanOptions, Scope};
+use crate::plan::{Aim, Instruction, PlanOptions, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::Linger;
 use crate::process::gate::Key;
@@ -71,8 +71,8 @@ impl<'a> Measurement<'a> {
             let kernel = threads.spawn(|| Bpf::new(options));
             let progress = Progress::start(console, "reading debug info", candidates.len());
             let wanted = |path: &Path| collector.files().keeps(path);
-            let objects =
-                prepare(candidates, &setup.search, &PlanOptions { wanted: &wanted, scope }, &|| progress.step());
+            let options = PlanOptions { wanted: &wanted, scope, aim: Aim::Counts };
+            let objects = prepare(candidates, &setup.search, &options, &|| progress.step());
             (kernel.join(), objects)
         });
         let kernel = kernel.map_err(|_| Message::new(Slug::Failed, "loading the kernel programs ended in a panic"))?;

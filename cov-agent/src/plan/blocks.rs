@@ -5,12 +5,13 @@ use super::cfg::Cfg;
 use super::code::explore;
 use super::flow::{Flow, Sum, Var};
 use super::functions::Layout;
-use super::lines::{Asked, Sums};
+use super::lines::Asked;
 use super::rows::{Calls, Innermost, Span, spans};
 use super::spanning::Choice;
+use super::sums::{FunctionSum, Sums};
 use super::types::{FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable};
 use super::x86_64::Flow as Control;
-use super::{PlanOptions, Scope};
+use super::{Aim, PlanOptions, Scope};
 use crate::object::{FileId, LinkAddr, Object};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,9 +45,9 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let questions = questions(object, &layout, wanted, &mut unusable);
     let answers: Vec<Answer> = questions
         .into_par_iter()
-        .map(|(region, question)| answer(object, &index, region, &question, options.scope))
+        .map(|(region, question)| answer(object, &index, region, &question, options))
         .collect();
-    assemble(object, answers, unusable)
+    assemble(object, answers, unusable, options.aim)
 }
 
 /// Sorts rows and function copies by region.
@@ -83,7 +84,7 @@ struct Index<'a> {
     calls: &'a Calls,
 }
 
-fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, scope: Scope) -> Answer {
+fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, options: &PlanOptions<'_>) -> Answer {
     let Index { layout, innermost, calls } = *index;
     let Some(region) = layout.regions.get(region as usize) else {
         return Answer {
@@ -99,16 +100,14 @@ fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, 
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
     let asked = Asked { object, innermost, calls, cfg: &cfg, flow: &flow, resolved };
-    let sums = asked.sums(&question.spans, &question.copies);
-    let used: BTreeSet<Var> = sums
-        .lines
-        .iter()
-        .flat_map(|l| l.count.0.iter().map(|(var, _)| *var).chain(l.seen.iter().copied()))
-        .chain(sums.functions.iter().flat_map(|(_, sum)| sum.0.iter().map(|(var, _)| *var)))
-        .collect();
+    let mut sums = asked.sums(&question.spans, &question.copies);
+    if options.aim == Aim::Hits {
+        sums.forget_counts();
+    }
+    let used = sums.used();
     // Where nothing is known of edges, nothing can be concluded from them.
-    let choice = match scope {
-        Scope::Whole if resolved => Choice::cheapest(&cfg, &flow, &used),
+    let choice = match (options.scope, options.aim) {
+        (Scope::Whole, Aim::Counts) if resolved => Choice::cheapest(&cfg, &flow, &used),
         _ => Choice::all(&used),
     };
     let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };
@@ -184,7 +183,7 @@ impl Total {
     }
 }
 
-fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u32, Reason)>) -> ProbePlan {
+fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u32, Reason)>, aim: Aim) -> ProbePlan {
     let mut sites = Vec::new();
     let mut base = 0u32;
     let mut lines: BTreeMap<(FileId, u32), Total> = BTreeMap::new();
@@ -196,7 +195,7 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
             line.seen.iter().for_each(|&var| total.add_seen(&answer, base, var));
             total.inexact |= !line.exact;
         }
-        for (copy, sum) in &answer.sums.functions {
+        for FunctionSum { copy, count: sum, .. } in &answer.sums.functions {
             let Some(copy) = object.functions.copies.get(*copy as usize) else { continue };
             let Some((file, line)) = copy.decl else { continue };
             answer.expand(sum, base, functions.entry((file, line, &*copy.name)).or_default());
@@ -228,6 +227,7 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
     };
     ProbePlan {
         object: object.image.id.clone(),
+        aim,
         files: object.lines.files.clone(),
         sites,
         slots: base,

@@ -1,6 +1,6 @@
 //! Counters → counts, as the formulas of a plan say.
 
-use super::types::{ProbePlan, Term};
+use super::types::{Aim, ProbePlan, Term};
 use crate::object::FileId;
 
 /// What the counters say of a line.
@@ -30,6 +30,8 @@ pub struct FunctionResult {
     pub line: u32,
     /// How often it was entered.
     pub count: u64,
+    /// Whether `count` is exact; else it is a lower bound.
+    pub exact: bool,
 }
 
 /// The counts of all lines of `plan`, in its order. A counter that `counters` does not have counts as 0.
@@ -37,10 +39,16 @@ pub struct FunctionResult {
 /// Counters that contradict each other (a negative sum, or a line that was seen with a count of 0) show
 /// that control went where the plan did not know of, or that counting began or ended in the middle of a
 /// function: the count is then the least that is certain, and not `exact`.
+///
+/// A plan whose aim is [`Aim::Hits`] tells of 0 and of "at least 1".
 #[must_use]
 pub fn evaluate(plan: &ProbePlan, counters: &[u64]) -> Vec<LineResult> {
     let line = |formula: &super::LineFormula| {
         let hit = formula.seen.iter().any(|seen| sum(seen, counters) > 0);
+        if plan.aim == Aim::Hits {
+            let (file, line, count) = (formula.file, formula.line, u64::from(hit));
+            return LineResult { file, line, count, hit, exact: formula.exact && !hit };
+        }
         let sum = sum(&formula.count, counters);
         let count = u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
         // What is unhit is never counted, and what is hit was entered at least once.
@@ -58,11 +66,13 @@ pub fn evaluate(plan: &ProbePlan, counters: &[u64]) -> Vec<LineResult> {
 /// The entries of all functions of `plan`, in its order.
 #[must_use]
 pub fn evaluate_functions(plan: &ProbePlan, counters: &[u64]) -> Vec<FunctionResult> {
-    let function = |formula: &super::FunctionFormula| FunctionResult {
-        name: formula.name.clone(),
-        file: formula.file,
-        line: formula.line,
-        count: u64::try_from(sum(&formula.count, counters).max(0)).unwrap_or(u64::MAX),
+    let function = |formula: &super::FunctionFormula| {
+        let count = u64::try_from(sum(&formula.count, counters).max(0)).unwrap_or(u64::MAX);
+        let (count, exact) = match plan.aim {
+            Aim::Counts => (count, true),
+            Aim::Hits => (count.min(1), count == 0),
+        };
+        FunctionResult { name: formula.name.clone(), file: formula.file, line: formula.line, count, exact }
     };
     plan.functions.iter().map(function).collect()
 }
@@ -75,4 +85,36 @@ pub fn sum(terms: &[Term], counters: &[u64]) -> i128 {
         i128::from(counter) * i128::from(term.coefficient)
     };
     terms.iter().map(value).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FunctionFormula, LineFormula, SlotId};
+    use super::*;
+    use crate::object::ObjectId;
+
+    #[test]
+    fn hits_are_lower_bounds_and_what_is_not_hit_is_not() {
+        let terms = |slots: &[u32]| slots.iter().map(|&slot| Term { slot: SlotId(slot), coefficient: 1 }).collect();
+        let line = |line, slots: &[u32], exact| {
+            let seen = slots.iter().map(|&slot| terms(&[slot])).collect();
+            LineFormula { file: FileId(0), line, count: Vec::new(), exact, seen }
+        };
+        let function = |line, slots| FunctionFormula { name: "f".into(), file: FileId(0), line, count: terms(slots) };
+        let plan = ProbePlan {
+            object: ObjectId::BuildId(vec![1]),
+            aim: Aim::Hits,
+            files: Vec::new(),
+            sites: Vec::new(),
+            slots: 3,
+            lines: vec![line(1, &[0, 1], true), line(2, &[2], true), line(3, &[2], false)],
+            functions: vec![function(1, &[0, 1]), function(2, &[2])],
+            unmeasurable: Vec::new(),
+        };
+        let counters = [0, 7, 0];
+        let lines: Vec<_> = evaluate(&plan, &counters).iter().map(|l| (l.line, l.count, l.hit, l.exact)).collect();
+        assert_eq!(lines, [(1, 1, true, false), (2, 0, false, true), (3, 0, false, false)]);
+        let functions: Vec<_> = evaluate_functions(&plan, &counters).iter().map(|f| (f.count, f.exact)).collect();
+        assert_eq!(functions, [(1, false), (0, true)]);
+    }
 }

@@ -8,32 +8,12 @@ use super::cfg::{Cfg, Edge, EdgeKind, OUTSIDE};
 use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
 use super::rows::{Calls, Innermost, Span};
+use super::sums::{FunctionSum, LineSum, Sums};
 use super::types::Reason;
 use super::x86_64::Flow as Control;
 use crate::object::{CopyKind, FileId, FunctionCopy, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-
-/// The sums of a line within a region.
-#[derive(Debug)]
-pub(super) struct LineSum {
-    pub(super) file: FileId,
-    pub(super) line: u32,
-    pub(super) count: Sum,
-    pub(super) seen: Vec<Var>,
-    pub(super) exact: bool,
-}
-
-/// What a region tells.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    /// A line stands here once for each of its groups.
-    pub(super) lines: Vec<LineSum>,
-    /// Function copies and how often they are entered.
-    pub(super) functions: Vec<(u32, Sum)>,
-    /// Lines with code that could not be used, which may have other code.
-    pub(super) unusable: Vec<(FileId, u32, Reason)>,
-}
 
 /// A region as it is asked for lines.
 pub(super) struct Asked<'a> {
@@ -146,7 +126,8 @@ impl Asked<'_> {
             if entrance.count.0.is_empty() {
                 continue;
             }
-            sums.functions.push((n, entrance.count.clone()));
+            let (count, seen) = (entrance.count.clone(), entrance.seen.clone());
+            sums.functions.push(FunctionSum { copy: n, count, seen });
             if !self.shadowed(n, copy) {
                 groups.entry((Some(n), file, line)).or_default();
                 entrances.insert((Some(n), file, line), entrance);

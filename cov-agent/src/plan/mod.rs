@@ -15,6 +15,7 @@ mod jump_tables;
 mod lines;
 mod rows;
 mod spanning;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -22,7 +23,8 @@ mod x86_64;
 
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, sum};
 pub use types::{
-    Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable,
+    Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,
+    Unmeasurable,
 };
 
 use crate::object::{Object, Wanted};
@@ -33,6 +35,8 @@ pub struct PlanOptions<'a> {
     pub wanted: &'a Wanted<'a>,
     /// What the plan may rely on.
     pub scope: Scope,
+    /// What its counters are to tell.
+    pub aim: Aim,
 }
 
 /// From where to where a plan's counters count, which decides what may be concluded from them.

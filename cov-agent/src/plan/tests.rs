@@ -1,6 +1,6 @@
 //! Any bytes as code.
 
-use super::{PlanOptions, Scope, plan};
+use super::{Aim, PlanOptions, Scope, Term, plan};
 use crate::object::{Bytes, DebugSearch, parse};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
 use proptest::prelude::*;
@@ -97,9 +97,9 @@ proptest! {
         bytes[*offset..offset + CODE].copy_from_slice(&code);
         let object = parse(Path::new("noise"), &(Arc::new(bytes) as Bytes), &DebugSearch::default(), &|_| true).unwrap();
         let reachable = reachable(&code, *at, [*at, at + CODE as u64 / 2]);
-        for scope in [Scope::Whole, Scope::Part] {
+        for (scope, aim) in [(Scope::Whole, Aim::Counts), (Scope::Part, Aim::Counts), (Scope::Whole, Aim::Hits)] {
             let began = Instant::now();
-            let plan = plan(&object, &PlanOptions { wanted: &|_| true, scope });
+            let plan = plan(&object, &PlanOptions { wanted: &|_| true, scope, aim });
             prop_assert!(began.elapsed() < Duration::from_secs(5));
             for site in &plan.sites {
                 let addr = site.addr.0;
@@ -110,6 +110,9 @@ proptest! {
             for line in &plan.lines {
                 let used = line.count.iter().chain(line.seen.iter().flatten());
                 prop_assert!(used.into_iter().all(|term| term.slot.0 < plan.slots), "{line:?}");
+                prop_assert!(aim == Aim::Counts || line.count.is_empty());
+                let adds = |term: &Term| term.coefficient == 1;
+                prop_assert!(aim == Aim::Counts || line.seen.iter().flatten().all(adds), "{line:?}");
             }
         }
     }

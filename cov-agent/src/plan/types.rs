@@ -7,6 +7,17 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u32);
 
+/// What the counters of a plan are to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Aim {
+    /// How often each line and function was entered.
+    #[default]
+    Counts,
+    /// Whether it was. All sums are of counters that only add: a counter that stops once it has counted leaves them
+    /// true, and so does flow that is cut. Lines have no [`LineFormula::count`].
+    Hits,
+}
+
 /// A condition of x86 conditional jumps: the low nibble of the `jcc` opcode (Intel SDM volume 2,
 /// appendix B, "tttn"), 0 `jo` … 15 `jg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,9 +90,10 @@ pub struct LineFormula {
     pub file: FileId,
     /// The line, from 1.
     pub line: u32,
-    /// The count: the sum of these, not below 0.
+    /// The count: the sum of these, not below 0. Empty where the plan's aim is [`Aim::Hits`].
     pub count: Vec<Term>,
-    /// Whether the sum is the count; else it is less, because a part of it cannot be observed.
+    /// Whether all of the line can be observed; else the sum is less than the count, and what was not seen may have
+    /// been executed all the same.
     pub exact: bool,
     /// The line was executed if any of these sums is above 0.
     pub seen: Vec<Vec<Term>>,
@@ -96,7 +108,8 @@ pub struct FunctionFormula {
     pub file: FileId,
     /// The declaration's line.
     pub line: u32,
-    /// The entries: the sum of these, over all copies.
+    /// The entries: the sum of these, over all copies. Where the plan's aim is [`Aim::Hits`], it was entered if the
+    /// sum is above 0.
     pub count: Vec<Term>,
 }
 
@@ -140,6 +153,8 @@ pub struct Unmeasurable {
 pub struct ProbePlan {
     /// The object it was made for.
     pub object: ObjectId,
+    /// What its counters tell.
+    pub aim: Aim,
     /// The object's source files, as formulas name them.
     pub files: Vec<SourceFile>,
     /// The probes, by rising address, each address once.

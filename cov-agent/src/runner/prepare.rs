@@ -1,7 +1,7 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
 use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Wanted};
-use crate::plan::{self, PlanOptions, ProbePlan, Scope};
+use crate::plan::{self, Aim, PlanOptions, ProbePlan, Scope};
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ pub fn read_and_plan(
     wanted: &Wanted<'_>,
 ) -> Result<(Object, ProbePlan), ObjectError> {
     let object = object::open_file(&candidate.path, candidate.file, search, wanted)?;
-    let plan = plan::plan(&object, &PlanOptions { wanted, scope: Scope::Whole });
+    let plan = plan::plan(&object, &PlanOptions { wanted, scope: Scope::Whole, aim: Aim::Counts });
     Ok((object, plan))
 }
 

@@ -3,7 +3,7 @@
 use super::ArmedObject;
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
-use crate::plan::{self, LineFormula, LineResult, Observe, SlotId, Term};
+use crate::plan::{self, Aim, LineFormula, LineResult, Observe, SlotId, Term};
 use std::collections::BTreeSet;
 
 /// What is said of a line whose only probes the kernel refused.
@@ -21,12 +21,16 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
             Some(counter) => file.lock().record(formula.line, counter, ""),
             None => file.lock().unmeasurable(formula.line, REFUSED),
         }
-        inconsistent += u64::from(formula.exact && !result.exact && !is_dead(formula, &object.dead));
+        let told = plan.aim == Aim::Counts && formula.exact;
+        inconsistent += u64::from(told && !result.exact && !is_dead(formula, &object.dead));
     }
     for (formula, result) in plan.functions.iter().zip(plan::evaluate_functions(plan, counters)) {
         let dead = formula.count.iter().any(|term| object.dead.contains(&term.slot));
         if let Some(file) = files.get(formula.file) {
-            let counter = if dead { ExecutionCounter::at_least(0) } else { ExecutionCounter::exact(result.count) };
+            let counter = match result.exact && !dead {
+                true => ExecutionCounter::exact(result.count),
+                false => ExecutionCounter::at_least(if dead { 0 } else { result.count }),
+            };
             file.lock().function(formula.line, formula.name.as_str(), counter);
         }
     }

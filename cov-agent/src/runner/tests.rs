@@ -3,7 +3,9 @@
 use super::*;
 use crate::coverage::{ExecutionCounter, FileTracker, Filter};
 use crate::object::{DebugOrigin, FileId, FileOffset, LinkAddr, ObjectId, SourceFile};
-use crate::plan::{Condition, FunctionFormula, Instruction, LineFormula, Observe, Reason, Site, Term, Unmeasurable};
+use crate::plan::{
+    Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, Reason, Site, Term, Unmeasurable,
+};
 use crate::probe::fake::Fake;
 use std::fs::File;
 use std::time::Duration;
@@ -27,6 +29,7 @@ fn plan(id: u8) -> ProbePlan {
     let source = |path: &str| SourceFile { path: path.into(), md5: Some([0xab; 16]) };
     ProbePlan {
         object: ObjectId::BuildId(vec![id]),
+        aim: Aim::Counts,
         files: vec![source("/w/a.c"), source("/usr/include/b.h")],
         sites: vec![
             site(0x10, Observe::Count { slot: SlotId(0) }),
