@@ -169,8 +169,7 @@ fn what_git_does_not_know_is_one_clear_error() {
     assert_eq!(check("main"), error(none));
     let without =
         dir.command(&["check", "cov", "--fail-under", "1", "--diff", "main"]).env("PATH", "/nowhere").output();
-    let expected =
-        "cov-agent: error: cannot run git, which --diff needs: No such file or directory (os error 2) (cannot-read)\n";
+    let expected = "cov-agent: error: cannot run git, which tells the changed lines: No such file or directory (os error 2) (cannot-read)\n";
     assert_eq!(dir.said(&without.unwrap()), said(125, "", expected));
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Attaches to the processes until they end, the time is over, or somebody interrupts.
 pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let setup = Setup::new(settings)?;
+    let setup = Setup::new(settings, console)?;
     let mut attached = Attached::new(&args.pid, signals).map_err(|e| message(&e))?;
     let output = setup.output(settings)?;
     let mut candidates = Vec::new();

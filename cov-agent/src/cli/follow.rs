@@ -6,13 +6,13 @@ use super::measure::{Measurement, is_system_library};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::coverage::LossKind;
-use crate::plan::{Aim, PlanOptions, Scope};
+use crate::plan::Scope;
 use crate::process::gate::{Gate, GateError, Held, Key};
 use crate::runner::{Candidate, Objects, prepare};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::Scope as Threads;
 use std::time::{Duration, Instant};
@@ -151,7 +151,6 @@ fn read_programs(
     answers: &UnboundedSender<Answer>,
 ) {
     let files = setup.files();
-    let wanted = |path: &Path| files.keeps(path);
     for Question { key, program, since } in asked {
         let path = program.path.clone();
         let mut candidates = vec![program];
@@ -160,8 +159,7 @@ fn read_programs(
             !is_system_library(&candidate.path) && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
         });
         let read = |candidates, scope| {
-            let options = PlanOptions { wanted: &wanted, scope, aim: Aim::Counts };
-            prepare(candidates, &setup.search, &options, &|| ())
+            setup.planning(&files, scope, |options| prepare(candidates, &setup.search, options, &|| ()))
         };
         let again: Vec<Candidate> = candidates
             .iter()

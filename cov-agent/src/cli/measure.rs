@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::coverage::{LossKind, Run, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
-use crate::plan::{Aim, Instruction, PlanOptions, Scope};
+use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::Linger;
 use crate::process::gate::Key;
@@ -70,9 +70,9 @@ impl<'a> Measurement<'a> {
         let (kernel, objects) = std::thread::scope(|threads| {
             let kernel = threads.spawn(|| Bpf::new(options));
             let progress = Progress::start(console, "reading debug info", candidates.len());
-            let wanted = |path: &Path| collector.files().keeps(path);
-            let options = PlanOptions { wanted: &wanted, scope, aim: Aim::Counts };
-            let objects = prepare(candidates, &setup.search, &options, &|| progress.step());
+            let objects = setup.planning(collector.files(), scope, |options| {
+                prepare(candidates, &setup.search, options, &|| progress.step())
+            });
             (kernel.join(), objects)
         });
         let kernel = kernel.map_err(|_| Message::new(Slug::Failed, "loading the kernel programs ended in a panic"))?;
@@ -162,7 +162,12 @@ impl<'a> Measurement<'a> {
         let hits = runner.hits();
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let directory = setup.directory.display().to_string();
-        let (snapshot, kernel) = runner.cleanup_coverage(Run { program, directory, ..Run::default() });
+        let (snapshot, kernel) = runner.cleanup_coverage(Run {
+            program,
+            directory,
+            selection: setup.selection().to_owned(),
+            ..Run::default()
+        });
         let snapshot = snapshot.map_files(|file| Some(file.in_context(&settings.context)));
         console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
@@ -173,6 +178,9 @@ impl<'a> Measurement<'a> {
         tell_memory(console);
         if console.verbosity() > Verbosity::Quiet {
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
+            if let Some(text) = setup.selection_note(&settings.output.value) {
+                console.block(&text);
+            }
         }
         // Another process disarms; without it this does, which takes tens of milliseconds.
         drop(kernel);

@@ -14,6 +14,7 @@ mod doctor;
 pub mod exit;
 #[cfg(feature = "collect")]
 mod follow;
+mod git;
 mod invoker;
 #[cfg(feature = "collect")]
 mod libraries;
@@ -27,6 +28,7 @@ mod message;
 #[cfg(feature = "collect")]
 mod object_error;
 mod output;
+mod patch;
 #[cfg(feature = "collect")]
 mod progress;
 mod refine;
@@ -34,6 +36,8 @@ mod report;
 mod rows;
 #[cfg(feature = "collect")]
 mod run;
+#[cfg(feature = "collect")]
+mod selection;
 mod settings;
 #[cfg(feature = "collect")]
 mod setup;
@@ -98,7 +102,7 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         #[cfg(feature = "collect")]
         Some(Command::Run(args)) => run::run(args, settings, console),
         #[cfg(feature = "collect")]
-        Some(Command::Lines(args)) => lines::run(args, settings),
+        Some(Command::Lines(args)) => lines::run(args, settings, console),
         #[cfg(not(feature = "collect"))]
         None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_)) => {
             Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))

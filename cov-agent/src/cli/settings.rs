@@ -1,10 +1,10 @@
 //! The settings of a command: files and environment first, then its own options.
 
-use super::args::{Cli, ColorChoice, Command, ConsoleArgs, OutputArgs, SourceArgs};
+use super::args::{Cli, ColorChoice, Command, ConsoleArgs, OutputArgs, SelectionArgs, SourceArgs};
 use super::console::Console;
 use super::data_args::given;
 use super::message::{Message, Slug};
-use crate::config::{Color, Environment, Formats, Loaded, Origin, Patterns, Seconds, Settings};
+use crate::config::{Color, Environment, Formats, Functions, LineLists, Loaded, Origin, Patterns, Seconds, Settings};
 
 /// The settings in effect for a command line, with odd ones told.
 pub(super) fn load(cli: &Cli, console: Console) -> Result<Loaded, Message> {
@@ -27,16 +27,21 @@ fn apply(cli: &Cli, settings: &mut Settings) {
     match &cli.command {
         None => {
             cli.attach.sources.apply(settings);
+            cli.attach.selection.apply(settings);
             cli.attach.output.apply(settings);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
         Some(Command::Run(args)) => {
             args.sources.apply(settings);
+            args.selection.apply(settings);
             args.output.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
         }
-        Some(Command::Lines(args)) => args.sources.apply(settings),
+        Some(Command::Lines(args)) => {
+            args.sources.apply(settings);
+            args.selection.apply(settings);
+        }
         Some(Command::Doctor(_)) => {}
         Some(Command::Merge(args)) => {
             args.input.files.apply(settings);
@@ -101,6 +106,16 @@ impl SourceArgs {
         settings.include_patterns.command_line("--include", given(&self.include).map(Patterns));
         settings.exclude_patterns.command_line("--exclude", given(&self.exclude).map(Patterns));
         settings.debug_dir.command_line("--debug-dir", given(&self.debug_dir));
+    }
+}
+
+impl SelectionArgs {
+    fn apply(&self, settings: &mut Settings) {
+        settings.functions.command_line("--function", given(&self.function).map(Functions));
+        settings.lines.command_line("--lines", given(&self.lines).map(LineLists));
+        settings.lines_diff.command_line("--lines-diff", self.lines_diff.clone());
+        settings.only_missing.command_line("--only-missing", given(&self.only_missing));
+        settings.profile.command_line("--profile", given(&self.profile));
     }
 }
 

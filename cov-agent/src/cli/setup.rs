@@ -1,12 +1,15 @@
 //! What `run`, `--pid` and `lines` begin with: on whose behalf, which sources, where to.
 
-use super::message::{Message, Slug, chain};
+use super::console::Console;
+use super::message::{Message, Slug, chain, one_line};
 use super::output;
+use super::selection::Chosen;
 use super::summary::LeftOut;
 use crate::config::Settings;
 use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
+use crate::plan::{Aim, PlanOptions, Scope, Selection};
 use crate::runner::Invoker;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,13 +23,14 @@ pub(super) struct Setup {
     /// Where debug info is looked for.
     pub search: DebugSearch,
     filter: Filter,
+    chosen: Chosen,
     /// The directory to which the default filter keeps.
     default_root: Option<PathBuf>,
 }
 
 impl Setup {
     /// Takes from the settings what all these commands need.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Message> {
+    pub(super) fn new(settings: &Settings, console: Console) -> Result<Self, Message> {
         let system = |doing: &str| {
             let doing = doing.to_owned();
             move |error: io::Error| Message::new(Slug::Failed, format!("{doing}: {error}"))
@@ -36,10 +40,11 @@ impl Setup {
         let filter = Filter::new(&settings.include_patterns.0, &settings.exclude_patterns.0, &directory)
             .map_err(|e| Message::new(Slug::Usage, chain(&e)))?;
         let default_root = settings.include_patterns.0.is_empty().then(|| filter::default_root(&directory));
+        let chosen = Chosen::new(settings, &directory, &invoker, console)?;
         let opener = invoker.clone();
         let mut search = DebugSearch::with_opener(move |path| opener.open(path));
         search.dirs.splice(0..0, settings.debug_dir.iter().cloned());
-        Ok(Self { invoker, directory, search, filter, default_root })
+        Ok(Self { invoker, directory, search, filter, chosen, default_root })
     }
 
     /// The tracker of source files: filtered, and with links followed as far as the person may.
@@ -49,6 +54,37 @@ impl Setup {
             .with_filter(self.filter.clone())
             .with_base(&self.directory)
             .with_canonical(move |path| invoker.canonical(path))
+    }
+
+    /// Calls `act` with what plans are to be for; `files` are those of [`files`](Self::files).
+    pub(super) fn planning<R>(&self, files: &FileTracker, scope: Scope, act: impl FnOnce(&PlanOptions<'_>) -> R) -> R {
+        let chosen = &self.chosen;
+        let wanted = |path: &Path| files.keeps(path);
+        let function = |name: &str| chosen.function(name);
+        let lines = |path: &Path| chosen.lines(&files.canonical(path));
+        let profile = |path: &Path| chosen.profile(&files.canonical(path));
+        let selection = Selection {
+            functions: if chosen.has_functions() { Some(&function) } else { None },
+            lines: if chosen.has_lines() { Some(&lines) } else { None },
+            profile: if chosen.has_profile() { Some(&profile) } else { None },
+        };
+        act(&PlanOptions { wanted: &wanted, selection, scope, aim: Aim::Counts })
+    }
+
+    /// What of the sources is measured, for people; empty where everything is.
+    pub(super) fn selection(&self) -> &str {
+        &self.chosen.said
+    }
+
+    /// What a person who selected is told at the end; `output` is where the results are.
+    pub(super) fn selection_note(&self, output: &Path) -> Option<String> {
+        let Chosen { said, others, .. } = &self.chosen;
+        if !others.is_empty() {
+            let data = others.iter().map(|path| display(path)).collect::<Vec<_>>().join(" ");
+            let merge = format!("cov-agent merge {data} {}", display(output));
+            return Some(format!("Lines that other data cover were not measured; merge them: {}\n", one_line(&merge)));
+        }
+        (!said.is_empty()).then(|| format!("Only what is selected was measured: {}\n", one_line(said)))
     }
 
     /// A collector over [`files`](Self::files).
@@ -75,6 +111,9 @@ impl Setup {
             _ => format!("all its {files} source files {many}"),
         };
         let (what, how) = match self.default_root.as_deref() {
+            _ if !self.chosen.said.is_empty() => {
+                ("none of its lines is selected by ".to_owned() + &self.chosen.said, "select others")
+            }
             Some(root) => (all("lies", "lie") + " outside " + &display(root), "include them with --include '**'"),
             None => (all("is", "are") + " left out by --include and --exclude", "change the patterns"),
         };

@@ -5,6 +5,7 @@ use super::layer::Layer;
 use super::list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 use super::origin::{Origin, Setting};
 use super::problem::Problem;
+use super::selected::{Functions, LineLists};
 use super::value::{Color, Precision, Relative, Seconds, Sort, Threshold, Value};
 use std::path::PathBuf;
 
@@ -129,6 +130,16 @@ keys! {
     exclude_patterns: Patterns, Some("--exclude"), &[
         &[alias("run", "omit", Form::Globs), alias("report", "omit", Form::Globs)],
     ];
+    /// Which functions are measured.
+    functions: Functions, Some("--function"), &[];
+    /// Which lines are measured.
+    lines: LineLists, Some("--lines"), &[];
+    /// The commit; lines that differ from it are measured.
+    lines_diff: String, Some("--lines-diff"), &[];
+    /// Data of earlier runs; lines that they cover are not measured.
+    only_missing: Vec<PathBuf>, Some("--only-missing"), &[];
+    /// Data of earlier runs; probes are placed where these ran seldom.
+    profile: Vec<PathBuf>, Some("--profile"), &[];
     /// How many executable lines a file needs not to be left out.
     line_threshold: u64, None, &[];
     /// Where separate debug info is looked for, too.

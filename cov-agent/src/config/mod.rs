@@ -26,6 +26,7 @@ mod origin;
 mod problem;
 mod project;
 mod reference;
+mod selected;
 #[cfg(test)]
 mod tests;
 mod toml;
@@ -38,6 +39,7 @@ pub use origin::{Origin, Setting};
 pub use problem::{ConfigError, Problem};
 pub use project::CoveragePy;
 pub use reference::reference;
+pub use selected::{Functions, LineList, LineLists, function};
 pub use value::{Color, Precision, Relative, Seconds, Sort, SortColumn, Threshold};
 
 use layer::{Findings, Layer};

@@ -100,6 +100,11 @@ impl FileTracker {
         self.resolve(path.as_ref()).1
     }
 
+    /// The canonical path of the file at `path`: the one under which it is recorded.
+    pub fn canonical(&self, path: impl AsRef<Path>) -> Arc<str> {
+        self.resolve(path.as_ref()).0
+    }
+
     /// The canonical path, and whether the filter keeps it under either name.
     fn resolve(&self, path: &Path) -> (Arc<str>, bool) {
         let absolute = paths::is_absolute(&path.to_string_lossy());

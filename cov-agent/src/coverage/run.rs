@@ -43,6 +43,8 @@ pub struct Run {
     pub commit: String,
     /// Which part of a bigger run, where somebody named it.
     pub shard: String,
+    /// What of the sources was measured, in the words of the command line; empty where nothing was left out.
+    pub selection: String,
 }
 
 impl Default for Run {
@@ -56,6 +58,7 @@ impl Default for Run {
             tool: env!("CARGO_PKG_VERSION").into(),
             commit: String::new(),
             shard: String::new(),
+            selection: String::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Function names for people.
 
+use cpp_demangle::DemangleOptions;
 use std::borrow::Cow;
 
 /// Names longer than this are shown as they are: demangled ones can be exponentially longer.
@@ -16,6 +17,21 @@ const MAX_MANGLED: usize = 4096;
 /// ```
 #[must_use]
 pub fn demangle(name: &str) -> Cow<'_, str> {
+    with(name, &DemangleOptions::new())
+}
+
+/// Like [`demangle`], without parameters and what it returns.
+///
+/// ```
+/// use cov_agent::format::demangle::demangle_short;
+/// assert_eq!(demangle_short("_ZN3foo3barIiEEvT_"), "foo::bar<int>");
+/// ```
+#[must_use]
+pub fn demangle_short(name: &str) -> Cow<'_, str> {
+    with(name, &DemangleOptions::new().no_params().no_return_type())
+}
+
+fn with<'a>(name: &'a str, options: &DemangleOptions) -> Cow<'a, str> {
     if name.len() > MAX_MANGLED {
         return Cow::Borrowed(name);
     }
@@ -26,7 +42,7 @@ pub fn demangle(name: &str) -> Cow<'_, str> {
     if !(name.starts_with("_Z") || name.starts_with("___Z")) {
         return Cow::Borrowed(name);
     }
-    let cpp = cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok());
+    let cpp = cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle_with_options(options).ok());
     cpp.map_or(Cow::Borrowed(name), Cow::Owned)
 }
 

@@ -41,3 +41,14 @@ pub struct Functions {
     /// Parents before the copies inlined into them.
     pub copies: Vec<FunctionCopy>,
 }
+
+impl Functions {
+    /// The copy that a copy is inlined into.
+    #[must_use]
+    pub fn parent(&self, copy: Option<u32>) -> Option<u32> {
+        match self.copies.get(copy? as usize)?.kind {
+            CopyKind::OutOfLine => None,
+            CopyKind::Inlined { parent } => Some(parent),
+        }
+    }
+}

@@ -4,9 +4,11 @@
 use super::cfg::Cfg;
 use super::code::explore;
 use super::flow::{Flow, Sum, Var};
+use super::frequency::frequencies;
 use super::functions::Layout;
 use super::lines::Asked;
 use super::rows::{Calls, Innermost, Span, spans};
+use super::selection::Selected;
 use super::spanning::Choice;
 use super::sums::{FunctionSum, Sums};
 use super::types::{FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable};
@@ -15,12 +17,15 @@ use super::{Aim, PlanOptions, Scope};
 use crate::object::{FileId, LinkAddr, Object};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 /// What is asked of one region.
 #[derive(Default)]
 struct Question {
     spans: Vec<Span>,
     copies: Vec<u32>,
+    /// Whether any of them is selected.
+    selected: bool,
 }
 
 /// What one region gives; slots count from 0.
@@ -38,11 +43,12 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let layout = Layout::new(object);
     let innermost = Innermost::new(&object.functions);
     let calls = Calls::new(&object.functions);
-    let index = Index { layout: &layout, innermost: &innermost, calls: &calls };
     let wanted: Vec<bool> = object.lines.files.iter().map(|f| (options.wanted)(&f.path)).collect();
     let wanted = |file: FileId| wanted.get(file.0 as usize).copied().unwrap_or_default();
+    let selected = Selected::new(object, wanted, &options.selection);
+    let index = Index { layout: &layout, innermost: &innermost, calls: &calls, selected: &selected };
     let mut unusable = Vec::new();
-    let questions = questions(object, &layout, wanted, &mut unusable);
+    let questions = questions(object, &index, wanted, &mut unusable);
     let answers: Vec<Answer> = questions
         .into_par_iter()
         .map(|(region, question)| answer(object, &index, region, &question, options))
@@ -50,30 +56,40 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     assemble(object, answers, unusable, options.aim)
 }
 
-/// Sorts rows and function copies by region.
+/// Sorts rows and function copies by region. Regions without selected ones are left out, and unselected copies; rows
+/// of a region are all there, because those of one line tell what belongs to another.
 fn questions(
     object: &Object,
-    layout: &Layout,
+    index: &Index<'_>,
     wanted: impl Fn(FileId) -> bool,
     unusable: &mut Vec<(FileId, u32, Reason)>,
 ) -> BTreeMap<u32, Question> {
+    let Index { layout, innermost, selected, .. } = *index;
     let mut questions: BTreeMap<u32, Question> = BTreeMap::new();
     let region_at = |addr: u64| layout.region_of.get(layout.find(addr)?).copied();
     for span in spans(&object.lines, &wanted) {
+        // A row without code may belong to any of the copies around it.
+        let mut owners = successors(Some(innermost.at(span.start)), |&n| object.functions.parent(n).map(Some));
+        let holds = owners.any(|copy| selected.holds(copy, span.file, span.line));
         if let Some(region) = region_at(span.start) {
-            questions.entry(region).or_default().spans.push(span);
-        } else {
+            let question = questions.entry(region).or_default();
+            question.selected |= holds;
+            question.spans.push(span);
+        } else if holds {
             let code = object.image.is_code(LinkAddr(span.start));
             unusable.push((span.file, span.line, if code { Reason::NoFunction } else { Reason::NotExecutable }));
         }
     }
     for (n, copy) in (0..).zip(&object.functions.copies) {
-        if copy.decl.is_some_and(|(file, _)| wanted(file))
+        if copy.decl.is_some_and(|(file, line)| selected.holds(Some(n), file, line))
             && let Some(region) = copy.ranges.first().and_then(|r| region_at(r.start.0))
         {
-            questions.entry(region).or_default().copies.push(n);
+            let question = questions.entry(region).or_default();
+            question.selected = true;
+            question.copies.push(n);
         }
     }
+    questions.retain(|_, question| question.selected);
     questions
 }
 
@@ -82,10 +98,11 @@ struct Index<'a> {
     layout: &'a Layout,
     innermost: &'a Innermost,
     calls: &'a Calls,
+    selected: &'a Selected,
 }
 
 fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, options: &PlanOptions<'_>) -> Answer {
-    let Index { layout, innermost, calls } = *index;
+    let Index { layout, innermost, calls, selected } = *index;
     let Some(region) = layout.regions.get(region as usize) else {
         return Answer {
             sums: Sums::default(),
@@ -99,7 +116,7 @@ fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, 
     let resolved = code.resolved;
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
-    let asked = Asked { object, innermost, calls, cfg: &cfg, flow: &flow, resolved };
+    let asked = Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved };
     let mut sums = asked.sums(&question.spans, &question.copies);
     if options.aim == Aim::Hits {
         sums.forget_counts();
@@ -107,7 +124,10 @@ fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, 
     let used = sums.used();
     // Where nothing is known of edges, nothing can be concluded from them.
     let choice = match (options.scope, options.aim) {
-        (Scope::Whole, Aim::Counts) if resolved => Choice::cheapest(&cfg, &flow, &used),
+        (Scope::Whole, Aim::Counts) if resolved => {
+            let frequency = frequencies(&cfg, &question.spans, selected);
+            Choice::cheapest(&cfg, &flow, &used, &frequency)
+        }
         _ => Choice::all(&used),
     };
     let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };

@@ -1,18 +1,53 @@
-//! How often blocks may be expected to run, from the shape of the graph alone.
+//! How often blocks may be expected to run: as in an earlier run, or from the shape of the graph alone.
 //!
 //! Loops run eight times, branches go either way alike, and a loop is left at last: the estimates of Ball and Larus,
 //! "Optimally profiling and tracing programs" (1994), section 5.
 
 use super::cfg::{Cfg, EdgeKind};
 use super::graph::back_edges;
+use super::rows::Span;
+use super::selection::Selected;
 
 /// How often a loop is taken to run.
 const ITERATIONS: f64 = 8.0;
 /// Loops within loops beyond this many do not count.
 const DEEPEST: i32 = 6;
 
+/// How much of an estimate is added to what a profile tells: it decides between blocks that ran equally often.
+const LEAST: f64 = 1e-3;
+
+/// For each block how often it may be expected to run, relative to the others of the region. Never 0.
+///
+/// A block runs as often as the line of it that ran least, by the profile in `selected`; a block of which the profile
+/// does not know a line as often as the estimate says, in proportion to the others.
+pub(super) fn frequencies(cfg: &Cfg, spans: &[Span], selected: &Selected) -> Vec<f64> {
+    let mut estimates = estimates(cfg);
+    if !selected.has_profile() {
+        return estimates;
+    }
+    let mut known: Vec<Option<u64>> = vec![None; estimates.len()];
+    for span in spans {
+        let Some(count) = selected.count(span.file, span.line) else { continue };
+        let pieces = cfg.insn_at(span.start).and_then(|n| cfg.piece_of(n)).into_iter().flat_map(|n| n..);
+        let pieces = pieces.map_while(|n| cfg.pieces.get(n as usize));
+        let inside = |insn: u32| cfg.insns.get(insn as usize).is_some_and(|i| i.addr < span.end.max(span.start + 1));
+        for piece in pieces.take_while(|piece| inside(piece.insns.start)) {
+            if let Some(known) = known.get_mut(piece.block as usize) {
+                *known = Some(known.map_or(count, |other| other.min(count)));
+            }
+        }
+    }
+    let both = || known.iter().zip(&estimates).filter_map(|(known, estimate)| Some(((*known)? as f64, *estimate)));
+    let (ran, estimated) = both().fold((0.0, 0.0), |(ran, estimated), (k, e)| (ran + k, estimated + e));
+    let scale = if estimated > 0.0 { (ran / estimated).max(LEAST) } else { 1.0 };
+    for (estimate, known) in estimates.iter_mut().zip(known) {
+        *estimate = known.map_or(*estimate * scale, |known| known as f64 + *estimate * LEAST);
+    }
+    estimates
+}
+
 /// For each block an estimate, relative to the others of the region. Never 0.
-pub(super) fn frequencies(cfg: &Cfg) -> Vec<f64> {
+fn estimates(cfg: &Cfg) -> Vec<f64> {
     let blocks: Vec<u32> = (0..u32::try_from(cfg.blocks.len()).unwrap_or(u32::MAX)).collect();
     let entered = |b: u32| cfg.into(b).iter().any(|e| e.kind == EdgeKind::Entry);
     let back = back_edges(cfg, &blocks, entered);

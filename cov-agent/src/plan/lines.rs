@@ -8,6 +8,7 @@ use super::cfg::{Cfg, Edge, EdgeKind, OUTSIDE};
 use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
 use super::rows::{Calls, Innermost, Span};
+use super::selection::Selected;
 use super::sums::{FunctionSum, LineSum, Sums};
 use super::types::Reason;
 use super::x86_64::Flow as Control;
@@ -20,6 +21,7 @@ pub(super) struct Asked<'a> {
     pub(super) object: &'a Object,
     pub(super) innermost: &'a Innermost,
     pub(super) calls: &'a Calls,
+    pub(super) selected: &'a Selected,
     pub(super) cfg: &'a Cfg,
     pub(super) flow: &'a Flow<'a>,
     /// Whether the graph can be relied on.
@@ -117,6 +119,7 @@ impl Asked<'_> {
     pub(super) fn sums(&self, spans: &[Span], copies: &[u32]) -> Sums {
         let mut sums = Sums::default();
         let mut groups = self.groups(spans, &mut sums);
+        groups.retain(|&(copy, file, line), _| self.selected.holds(copy, file, line));
         let mut entrances: BTreeMap<Key, Entrance> = BTreeMap::new();
         let mut budget = 64 * self.cfg.blocks.len() + (1 << 20);
         for &n in copies {
@@ -150,11 +153,13 @@ impl Asked<'_> {
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         let mut empty = Vec::new();
         for span in spans {
+            let copy = self.innermost.at(span.start);
             let Some(first) = self.cfg.insn_at(span.start) else {
-                sums.unusable.push((span.file, span.line, Reason::NotAnInstruction));
+                if self.selected.holds(copy, span.file, span.line) {
+                    sums.unusable.push((span.file, span.line, Reason::NotAnInstruction));
+                }
                 continue;
             };
-            let copy = self.innermost.at(span.start);
             if span.end <= span.start {
                 empty.push((span, first, copy));
                 continue;
@@ -170,7 +175,7 @@ impl Asked<'_> {
         for (span, first, copy) in empty {
             let mut owner = copy;
             while owner.is_some() && !groups.contains_key(&(owner, span.file, span.line)) {
-                owner = self.parent(owner);
+                owner = self.object.functions.parent(owner);
             }
             let group = groups.entry((owner.or(copy), span.file, span.line)).or_default();
             self.members(first, span.start, group);
@@ -189,13 +194,6 @@ impl Asked<'_> {
         let copy = copy.and_then(|n| self.object.functions.copies.get(n as usize)).filter(|c| c.artificial);
         let entry = copy.and_then(|c| self.cfg.insn_at(c.entry.0));
         entry.is_some_and(|entry| group.insns.iter().any(|i| i.contains(&entry)))
-    }
-
-    fn parent(&self, copy: Option<u32>) -> Option<u32> {
-        match self.object.functions.copies.get(copy? as usize)?.kind {
-            CopyKind::OutOfLine => None,
-            CopyKind::Inlined { parent } => Some(parent),
-        }
     }
 
     /// Adds the blocks from instruction `first` to address `end`.
@@ -300,7 +298,7 @@ impl Asked<'_> {
                 return false;
             }
             root = self.object.functions.copies.get(o as usize);
-            owner = self.parent(owner);
+            owner = self.object.functions.parent(owner);
         }
         copy.kind != CopyKind::OutOfLine || root.is_some_and(|r| r.decl == copy.decl)
     }

@@ -14,6 +14,7 @@ mod incidental;
 mod jump_tables;
 mod lines;
 mod rows;
+mod selection;
 mod spanning;
 mod sums;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod types;
 mod x86_64;
 
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, sum};
+pub use selection::{FileLines, Functions, Lines, Profile, Selection};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,
     Unmeasurable,
@@ -33,6 +35,8 @@ use crate::object::{Object, Wanted};
 pub struct PlanOptions<'a> {
     /// The source files whose lines are wanted.
     pub wanted: &'a Wanted<'a>,
+    /// What of these files is wanted.
+    pub selection: Selection<'a>,
     /// What the plan may rely on.
     pub scope: Scope,
     /// What its counters are to tell.

@@ -15,7 +15,6 @@ mod tests;
 
 use super::cfg::{Cfg, EdgeKind};
 use super::flow::{Flow, Sum, Var};
-use super::frequency::frequencies;
 use super::types::Instruction;
 use super::x86_64::Flow as Control;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -58,9 +57,10 @@ impl Choice {
         choice
     }
 
-    /// The cheapest counters that tell those that are asked for.
-    pub(super) fn cheapest(cfg: &Cfg, flow: &Flow<'_>, wanted: &BTreeSet<Var>) -> Self {
-        Graph::new(cfg, flow, wanted).solve().unwrap_or_else(|| Self::all(wanted))
+    /// The cheapest counters that tell those that are asked for; `frequency` is how often each block may be expected
+    /// to run.
+    pub(super) fn cheapest(cfg: &Cfg, flow: &Flow<'_>, wanted: &BTreeSet<Var>, frequency: &[f64]) -> Self {
+        Graph::new(cfg, flow, wanted).solve(frequency).unwrap_or_else(|| Self::all(wanted))
     }
 }
 
@@ -236,7 +236,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Finds the pieces to probe, dear ones last, and what they tell. `None` if that takes sums too long to be of use.
-    fn solve(mut self) -> Option<Choice> {
+    fn solve(mut self, frequency: &[f64]) -> Option<Choice> {
         let wanted: BTreeSet<u32> = self.wanted.iter().map(|var| var.piece()).collect();
         for piece in 0..u32::try_from(self.cfg.pieces.len()).unwrap_or(u32::MAX) {
             if !wanted.contains(&piece) {
@@ -248,8 +248,7 @@ impl<'a> Graph<'a> {
                 }
             }
         }
-        let frequency = frequencies(self.cfg);
-        let mut pieces: Vec<(f64, u32)> = wanted.into_iter().map(|p| (self.cost(p, &frequency), p)).collect();
+        let mut pieces: Vec<(f64, u32)> = wanted.into_iter().map(|p| (self.cost(p, frequency), p)).collect();
         pieces.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         for (_, piece) in pieces {
             if !self.spare(piece) {

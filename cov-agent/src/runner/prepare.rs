@@ -1,7 +1,7 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
-use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Wanted};
-use crate::plan::{self, Aim, PlanOptions, ProbePlan, Scope};
+use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError};
+use crate::plan::{self, PlanOptions, ProbePlan};
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -113,10 +113,10 @@ pub fn prepare(
 pub fn read_and_plan(
     candidate: Candidate,
     search: &DebugSearch,
-    wanted: &Wanted<'_>,
+    options: &PlanOptions<'_>,
 ) -> Result<(Object, ProbePlan), ObjectError> {
-    let object = object::open_file(&candidate.path, candidate.file, search, wanted)?;
-    let plan = plan::plan(&object, &PlanOptions { wanted, scope: Scope::Whole, aim: Aim::Counts });
+    let object = object::open_file(&candidate.path, candidate.file, search, options.wanted)?;
+    let plan = plan::plan(&object, options);
     Ok((object, plan))
 }
 

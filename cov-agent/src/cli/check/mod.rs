@@ -1,12 +1,10 @@
 //! `cov-agent check`: fails where too few lines were executed.
 
-mod git;
-mod patch;
-
 use super::console::Console;
 use super::data::{self, working_directory};
 use super::data_args::CheckArgs;
 use super::exit::Exit;
+use super::git::{self, Changes};
 use super::invoker::invoker;
 use super::message::{Message, Slug, one_line};
 use super::report::total_cell;
@@ -15,7 +13,6 @@ use super::stdout;
 use super::table::{Cell, Table};
 use crate::config::{Precision, Settings};
 use crate::coverage::{FileCoverage, Snapshot, paths, percent};
-use git::{Changes, GitError};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -122,10 +119,7 @@ fn below(numbers: Numbers, threshold: f64, precision: usize) -> String {
 
 /// The executable lines that differ from where HEAD and `base` parted, by file.
 fn changed_rows(snapshot: &Snapshot, directory: &str, base: &str, console: Console) -> Result<Vec<Row>, Message> {
-    let changes = git::changes(Path::new(directory), base).map_err(|error| {
-        let slug = if matches!(error, GitError::Run(_)) { Slug::CannotRead } else { Slug::Git };
-        Message::new(slug, error)
-    })?;
+    let changes = git::changes(Path::new(directory), base).map_err(|error| git::message(&error))?;
     let files = by_path(snapshot, directory);
     let mut rows = Vec::new();
     let mut unknown = 0usize;

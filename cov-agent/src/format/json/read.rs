@@ -64,6 +64,7 @@ struct Whole {
     directory: String,
     commit: String,
     shard: String,
+    selection: String,
     objects: Vec<StoredObject>,
     losses: BTreeMap<String, StoredLoss>,
 }
@@ -119,6 +120,7 @@ impl Report {
             tool: whole.tool,
             commit: whole.commit,
             shard: whole.shard,
+            selection: whole.selection,
         };
         let objects = whole.objects.into_iter().map(|o| Object { build_id: o.build_id, path: o.path });
         Ok(Snapshot::new(run, objects.collect(), losses, files))

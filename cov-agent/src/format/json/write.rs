@@ -199,7 +199,7 @@ fn whole(snapshot: &Snapshot) -> Value {
         .iter()
         .map(|(kind, loss)| (kind.slug().into(), json!({ "count": loss.count, "details": loss.details })))
         .collect();
-    json!({
+    let mut whole = json!({
         "format": FORMAT,
         "tool": each(|run| &run.tool),
         "program": snapshot.program(),
@@ -208,5 +208,10 @@ fn whole(snapshot: &Snapshot) -> Value {
         "shard": each(|run| &run.shard),
         "objects": snapshot.objects().map(|o| json!({ "build_id": o.build_id, "path": o.path })).collect::<Vec<_>>(),
         "losses": losses,
-    })
+    });
+    let selection = each(|run| &run.selection);
+    if !selection.is_empty() {
+        whole["selection"] = selection.into();
+    }
+    whole
 }

@@ -254,6 +254,7 @@ impl Runs {
                     end: batch.time.get(row).copied().unwrap_or(0) / 1_000_000,
                     commit,
                     shard,
+                    selection: String::new(),
                     program: String::new(),
                     directory: String::new(),
                     tool: String::new(),

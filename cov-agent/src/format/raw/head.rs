@@ -57,6 +57,8 @@ struct StoredRun {
     tool: String,
     commit: String,
     shard: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    selection: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +82,7 @@ pub(super) fn encode(head: &Head) -> Result<Vec<u8>, serde_json::Error> {
         tool: run.tool,
         commit: run.commit,
         shard: run.shard,
+        selection: run.selection,
     });
     let objects = head.objects.iter().cloned().map(|o| StoredObject { build_id: o.build_id, path: o.path });
     let losses = head.losses.iter().map(|(kind, loss)| {
@@ -102,6 +105,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Head, ReadError> {
             tool: run.tool,
             commit: run.commit,
             shard: run.shard,
+            selection: run.selection,
         };
         head.runs.insert(id, run);
     }

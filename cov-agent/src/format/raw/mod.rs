@@ -21,7 +21,7 @@
 //! | 16–23 | XXH3-64 of header bytes 0–15 and the stored payload, its seed the payload's offset from the segment's start |
 //!
 //! **head** is a JSON object: `runs` (each `id`, `end`, `program`, `directory`, `tool`, `commit`,
-//! `shard`), `objects` (`build_id`, `path`) and `losses` (by kind, `count` and `details`).
+//! `shard`, `selection` where it is not empty), `objects` (`build_id`, `path`) and `losses` (by kind, `count` and `details`).
 //! **end** is the number of file records as `u64`: a segment without it was cut off.
 //! **files** holds file records, by rising path over the whole segment. A path may stand in
 //! consecutive records (a file too big for one section); these are to be merged.

@@ -170,7 +170,7 @@ proptest! {
             }
         }
         let wanted: BTreeSet<Var> = countable.iter().zip(left_out).filter(|(_, out)| !out).map(|(var, _)| *var).collect();
-        let choice = Graph::new(&cfg, &flow, &wanted).solve().unwrap();
+        let choice = Graph::new(&cfg, &flow, &wanted).solve(&vec![1.0; cfg.blocks.len()]).unwrap();
         prop_assert!(choice.probes.len() <= Choice::all(&wanted).probes.len());
         for &var in &wanted {
             let sum = choice.value(var).unwrap();

@@ -4,6 +4,7 @@
 //! repository that is not root's: under sudo it runs as the user who called it, else as the
 //! repository's owner, which also is what git itself insists on.
 
+use super::message::{Message, Slug};
 use super::patch::{self, PatchError, Touched};
 use std::ffi::OsStr;
 use std::io;
@@ -25,7 +26,7 @@ pub(super) struct Changes {
 /// Why nobody knows what differs.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GitError {
-    #[error("cannot run git, which --diff needs: {0}")]
+    #[error("cannot run git, which tells the changed lines: {0}")]
     Run(#[source] io::Error),
     #[error("{directory} is not in a git repository: {git}", directory = directory.display())]
     NoRepository { directory: PathBuf, git: String },
@@ -39,6 +40,11 @@ pub(super) enum GitError {
     Diff(String),
     #[error(transparent)]
     Patch(#[from] PatchError),
+}
+
+/// The message for it.
+pub(super) fn message(error: &GitError) -> Message {
+    Message::new(if matches!(error, GitError::Run(_)) { Slug::CannotRead } else { Slug::Git }, error)
 }
 
 /// The lines of the work tree around `directory` that are not as they were where HEAD and `base`
