@@ -2,10 +2,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod contexts;
 mod cookie;
 mod counters;
 mod flags;
 
+pub use contexts::{
+    ContextKey, ENTERED_BYTES, EXECUTED_BYTES, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News,
+    NewsKind, OVER, UnitKey,
+};
 pub use cookie::{Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_STRIPES_LOG2};
 pub use counters::{Striping, index};
 pub use flags::holds;
@@ -14,8 +19,23 @@ pub use flags::holds;
 pub const COUNTERS: &str = "COUNTERS";
 
 /// Hash map: processes that are counted, by process id as the agent's namespace numbers them.
-/// The value is the same number: only the key counts.
+/// The value is the number of the context that the process is in.
 pub const TRACKED: &str = "TRACKED";
+
+/// Hash map from [`ContextKey`]: the hits in contexts, which are in no element of [`COUNTERS`].
+pub const CONTEXT_COUNTERS: &str = "CONTEXT_COUNTERS";
+
+/// Array of `u64` by context: how many are in it, and [`OVER`].
+pub const USERS: &str = "USERS";
+
+/// Queue of the contexts that nobody is in.
+pub const FREE: &str = "FREE";
+
+/// Hash map from [`UnitKey`]: threads and goroutines that are in another context than their process.
+pub const UNITS: &str = "UNITS";
+
+/// Ring buffer of [`News`] about contexts.
+pub const NEWS: &str = "NEWS";
 
 /// Array of `u64`, indexed by [`Loss`]: what the kernel side could not count.
 pub const LOSSES: &str = "LOSSES";
@@ -34,10 +54,16 @@ pub enum Loss {
     NoCounter = 0,
     /// A forked process that found no room in [`TRACKED`].
     NoRoom = 1,
+    /// A hit in a context that found no room in [`CONTEXT_COUNTERS`]: it was counted in none.
+    Merged = 2,
+    /// A context that got no number, since all were taken: its hits count in the one around it.
+    NoContext = 3,
+    /// News that found no room in [`NEWS`].
+    NoNews = 4,
 }
 
 /// How many kinds of [`Loss`] there are.
-pub const LOSS_KINDS: u32 = 2;
+pub const LOSS_KINDS: u32 = 5;
 
 /// What the agent finds out about the kernel and tells the programs. Unless said otherwise a member
 /// is the byte offset of the structure member that it is named after.
@@ -73,9 +99,32 @@ pub struct Config {
     pub agent_ns: u32,
     /// Not 0: children of counted processes are counted.
     pub follow: u32,
+    /// Whether, and how, hits are told apart by context: a sum of the constants of this type.
+    pub contexts: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `mm_struct.arg_start`.
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`.
+    pub mm_arg_end: u32,
+    /// `mm_struct.env_start`.
+    pub mm_env_start: u32,
+    /// `mm_struct.env_end`.
+    pub mm_env_end: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
 }
 
 impl Config {
+    /// Hits are told apart by context.
+    pub const CONTEXTS: u32 = 1;
+    /// Each program that is executed begins a context, told with its arguments.
+    pub const BY_ARGUMENTS: u32 = 2;
+    /// Each program that is executed begins a context, told with its environment.
+    pub const BY_ENVIRONMENT: u32 = 4;
+    /// Threads and goroutines can be in contexts of their own.
+    pub const UNITS: u32 = 8;
+
     /// As it is before the agent sets it.
     pub const UNSET: Self = Self {
         task_pid: 0,
@@ -92,7 +141,14 @@ impl Config {
         ns_inum: 0,
         agent_ns: 0,
         follow: 0,
+        contexts: 0,
+        task_mm: 0,
+        mm_arg_start: 0,
+        mm_arg_end: 0,
+        mm_env_start: 0,
+        mm_env_end: 0,
+        task_exit_code: 0,
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Config>() == 84);

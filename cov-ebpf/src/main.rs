@@ -8,6 +8,7 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "the only way to an atomic addition on this target")]
 
+mod contexts;
 mod task;
 
 use aya_ebpf::EbpfContext as _;
@@ -46,9 +47,8 @@ fn hit(ctx: ProbeContext) {
 
 #[inline(always)]
 fn hit_any(ctx: &ProbeContext) {
-    if !task::current_process().is_some_and(is_tracked) {
-        return;
-    }
+    let Some(process) = task::current_process() else { return };
+    let Some(context) = tracked(process) else { return };
     // SAFETY: the context is the one this program was called with.
     let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     let mut slot = cookie.slot();
@@ -57,6 +57,12 @@ fn hit_any(ctx: &ProbeContext) {
         let eflags = unsafe { (*ctx.regs).eflags };
         if !holds(condition, eflags) {
             slot += 1;
+        }
+    }
+    if contexts::wanted() {
+        let context = contexts::of_current(process, context);
+        if context != 0 && contexts::count(context, cookie.object(), slot) {
+            return;
         }
     }
     // SAFETY: the helper has no requirements.
@@ -71,11 +77,22 @@ fn hit_any(ctx: &ProbeContext) {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork(ctx: RawTracePointContext) {
     let child = Task(ctx.arg(1));
-    if !task::follow() || !child.leads_process() || !task::current_process().is_some_and(is_tracked) {
+    if !task::follow() || !(contexts::wanted() || child.leads_process()) {
         return;
     }
+    let Some(process) = task::current_process() else { return };
+    let Some(mut context) = tracked(process) else { return };
+    if contexts::wanted() {
+        context = contexts::forked(process, context, child);
+        if !child.leads_process() {
+            return;
+        }
+    }
     let Some(process) = child.process() else { return };
-    if TRACKED.insert(&process, &process, BPF_ANY.into()).is_err() {
+    if TRACKED.insert(&process, &context, BPF_ANY.into()).is_err() {
+        if contexts::wanted() {
+            contexts::leave(context);
+        }
         lose(Loss::NoRoom);
     }
 }
@@ -84,15 +101,22 @@ fn fork(ctx: RawTracePointContext) {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn exit(ctx: RawTracePointContext) {
     let Some(process) = task::current_process() else { return };
-    if is_tracked(process) && Task(ctx.arg(0)).process_ended() {
+    let Some(context) = tracked(process) else { return };
+    let task = Task(ctx.arg(0));
+    let last = task.process_ended();
+    if contexts::wanted() {
+        contexts::ended(process, context, task, last);
+    }
+    if last {
         let _ = TRACKED.remove(&process);
     }
 }
 
+/// The context that a counted process is in; `None` if it is not counted.
 #[inline(always)]
-fn is_tracked(process: u32) -> bool {
-    // SAFETY: the value is not read; whether the entry is there is all that matters.
-    unsafe { TRACKED.get(&process) }.is_some()
+fn tracked(process: u32) -> Option<u32> {
+    // SAFETY: whatever happens to the entry meanwhile, a number is read.
+    unsafe { TRACKED.get(&process) }.copied()
 }
 
 #[inline(always)]

@@ -34,6 +34,12 @@ pub fn follow() -> bool {
     config!(follow) != 0
 }
 
+/// Whether, and how, hits are told apart by context.
+#[inline(always)]
+pub fn contexts() -> u32 {
+    config!(contexts)
+}
+
 /// Address of a `task_struct`.
 #[derive(Clone, Copy)]
 pub struct Task(pub u64);
@@ -46,6 +52,31 @@ impl Task {
             (Some(pid), Some(tgid)) => pid == tgid,
             _ => false,
         }
+    }
+
+    /// The thread's number, as the kernel itself numbers it.
+    #[inline(always)]
+    pub fn number(self) -> Option<u32> {
+        read(self.0, config!(task_pid))
+    }
+
+    /// How it ends, as wait(2) tells it. Known once the task is exiting.
+    #[inline(always)]
+    pub fn exit_code(self) -> Option<u32> {
+        read(self.0, config!(task_exit_code))
+    }
+
+    /// Where the arguments of its program lie in its memory, or the environment, and how many bytes.
+    #[inline(always)]
+    pub fn area(self, environment: bool) -> Option<(u64, u64)> {
+        let mm: u64 = read(self.0, config!(task_mm))?;
+        let (start, end) = if environment {
+            (config!(mm_env_start), config!(mm_env_end))
+        } else {
+            (config!(mm_arg_start), config!(mm_arg_end))
+        };
+        let (start, end) = (read::<u64>(mm, start)?, read::<u64>(mm, end)?);
+        Some((start, end.wrapping_sub(start)))
     }
 
     /// Whether no thread of its process is left. Known once the task is exiting.

@@ -1,7 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs};
-use crate::config::{self, LineList};
+use crate::config::{self, ContextFrom, LineList};
 use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -186,6 +186,10 @@ pub struct RunArgs {
     /// Measure the program's own process only, not those that it starts
     #[arg(long)]
     pub no_follow: bool,
+    /// Tell apart what each executed program ran: name its context after env:NAME, arg:NUMBER,
+    /// cmdline, cgroup or process
+    #[arg(long, value_name = "SOURCE")]
+    pub context_from: Option<ContextFrom>,
     /// Run the program as this user, by name or number
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

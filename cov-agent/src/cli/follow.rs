@@ -165,7 +165,7 @@ fn read_programs(
             .iter()
             .filter_map(|c| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? }))
             .collect();
-        let mut objects = read(candidates, Scope::Whole);
+        let mut objects = read(candidates, setup.scope);
         let time = since.elapsed();
         let late = (time > PATIENCE).then_some(time);
         if late.is_some() && !objects.prepared.is_empty() {

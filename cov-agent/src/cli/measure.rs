@@ -12,9 +12,9 @@ use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
-use crate::process::Linger;
 use crate::process::gate::Key;
-use crate::runner::{Candidate, CoverageTestRunner, Objects, Prepared, Skipped, prepare};
+use crate::process::{Linger, readable};
+use crate::runner::{Candidate, CoverageTestRunner, Naming, Objects, Prepared, Skipped, prepare};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
 use std::io;
@@ -129,6 +129,24 @@ impl<'a> Measurement<'a> {
         self.lingering.end(now).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
     }
 
+    /// Names the contexts that the kernel was told to tell apart.
+    pub(super) fn name_contexts(&mut self, naming: Naming, limit: u64) {
+        self.runner.name_contexts(naming, usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+
+    /// Waits until there is news of contexts.
+    pub(super) async fn news(&self) -> io::Result<()> {
+        match self.runner.kernel().readable() {
+            Some(news) => readable(news).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// See [`CoverageTestRunner::update_contexts`].
+    pub(super) fn update_contexts(&mut self) -> Result<(), Message> {
+        self.runner.update_contexts().map_err(|e| probe_message(&e))
+    }
+
     /// Whether a process is counted now.
     pub(super) fn tracks(&mut self, pid: u32) -> Result<bool, Message> {
         self.runner.tracks(pid).map_err(|e| probe_message(&e))
@@ -160,6 +178,7 @@ impl<'a> Measurement<'a> {
         let begun = Instant::now();
         let collected = runner.collect_coverage_results();
         let hits = runner.hits();
+        let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let directory = setup.directory.display().to_string();
         let (snapshot, kernel) = runner.cleanup_coverage(Run {
@@ -177,6 +196,7 @@ impl<'a> Measurement<'a> {
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));
         tell_memory(console);
         if console.verbosity() > Verbosity::Quiet {
+            console.block(&failed);
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
             if let Some(text) = setup.selection_note(&settings.output.value) {
                 console.block(&text);

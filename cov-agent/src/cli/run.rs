@@ -10,11 +10,10 @@ use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
-use crate::plan::Scope;
-use crate::probe::Options;
+use crate::probe::{ContextOptions, Options};
 use crate::process::gate::{Gate, Key};
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
-use crate::runner::Candidate;
+use crate::runner::{Candidate, Naming};
 use std::io;
 use std::path::Path;
 
@@ -39,8 +38,13 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let mut candidates = vec![program];
     candidates.extend(libraries(&setup, &path, console));
     let known = candidates.iter().filter_map(|c| Key::of(&c.file).ok()).collect();
-    let options = Options { follow: settings.follow.value, ..Options::default() };
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Whole)?;
+    let naming = Naming::new(settings.context_from.value.clone());
+    let contexts = naming.executed_with().map(|area| ContextOptions { executed: Some(area) });
+    let options = Options { follow: settings.follow.value, contexts, ..Options::default() };
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, setup.scope)?;
+    if contexts.is_some() {
+        measurement.name_contexts(naming, settings.max_contexts.value);
+    }
     measurement.track(held.pid())?;
     let ended = std::thread::scope(|threads| {
         let follow =
@@ -108,7 +112,8 @@ async fn release(
         let step = tokio::select! {
             // Whoever waits at the gate goes first.
             biased;
-            step = step => step,
+            step = step => step.map(Some),
+            news = measurement.news() => news.map(|()| None),
             event = program.event() => match event {
                 Ok(ProgramEvent::Executing) => continue,
                 Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
@@ -117,7 +122,10 @@ async fn release(
             },
         };
         let done = step.map_err(|e| failed("waiting for execs", &e));
-        let gone_on = done.and_then(|step| follow.as_mut().map_or(Ok(()), |follow| follow.go_on(step, measurement)));
+        let gone_on = done.and_then(|step| match (step, &mut follow) {
+            (Some(step), Some(follow)) => follow.go_on(step, measurement),
+            _ => measurement.update_contexts(),
+        });
         if let Err(error) = gone_on {
             // Dropping the gate lets everyone go.
             follow = None;

@@ -37,6 +37,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.output.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
+            settings.context_from.command_line("--context-from", args.context_from.clone());
         }
         Some(Command::Lines(args)) => {
             args.sources.apply(settings);

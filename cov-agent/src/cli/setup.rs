@@ -5,7 +5,7 @@ use super::message::{Message, Slug, chain, one_line};
 use super::output;
 use super::selection::Chosen;
 use super::summary::LeftOut;
-use crate::config::Settings;
+use crate::config::{ContextFrom, Settings};
 use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
@@ -22,6 +22,8 @@ pub(super) struct Setup {
     pub directory: PathBuf,
     /// Where debug info is looked for.
     pub search: DebugSearch,
+    /// What plans may rely on for what is counted from its beginning.
+    pub scope: Scope,
     filter: Filter,
     chosen: Chosen,
     /// The directory to which the default filter keeps.
@@ -44,7 +46,10 @@ impl Setup {
         let opener = invoker.clone();
         let mut search = DebugSearch::with_opener(move |path| opener.open(path));
         search.dirs.splice(0..0, settings.debug_dir.iter().cloned());
-        Ok(Self { invoker, directory, search, filter, chosen, default_root })
+        // A context may begin and end anywhere.
+        let contexts = *settings.context_from != ContextFrom::Nothing;
+        let scope = if contexts { Scope::Part } else { Scope::Whole };
+        Ok(Self { invoker, directory, search, scope, filter, chosen, default_root })
     }
 
     /// The tracker of source files: filtered, and with links followed as far as the person may.

@@ -5,6 +5,7 @@ use super::losses;
 use super::message::one_line;
 use super::table::{Cell, Table};
 use crate::coverage::{ExecutionCounter, LineTracker, Snapshot, paths, percent};
+use crate::process::Ending;
 use std::path::Path;
 
 /// What was left out by the filter, for one line of the summary.
@@ -32,6 +33,25 @@ pub(crate) fn print(console: Console, snapshot: &Snapshot, left_out: &LeftOut, w
     }
     let names: Vec<String> = written.iter().map(|p| one_line(&p.as_ref().display().to_string())).collect();
     console.block(&format!("Written: {}\n", names.join(", ")));
+}
+
+/// How many of the contexts that failed are named.
+const NAMED: usize = 20;
+
+/// Which contexts ended otherwise than with success, one a line: what they ran is counted all the same.
+pub(crate) fn failed<'a>(endings: impl Iterator<Item = (&'a str, Ending)>) -> String {
+    let mut all: Vec<_> = endings.filter(|(name, _)| !name.is_empty()).collect();
+    all.sort_unstable();
+    let more = all.len().saturating_sub(NAMED);
+    all.truncate(NAMED);
+    let mut text: String = all
+        .iter()
+        .map(|(name, ending)| format!("Failed, and counted until then: {} ({ending})\n", one_line(name)))
+        .collect();
+    if more > 0 {
+        text.push_str(&format!("and {more} more failed\n"));
+    }
+    text
 }
 
 impl LeftOut {
@@ -128,6 +148,19 @@ src/a.c            2001     2000    99.9%     1998   1999
 Total (3 files)    2004     2002    99.9%
 "
         );
+    }
+
+    #[test]
+    fn what_failed_is_named() {
+        let endings =
+            [("t2", Ending::Exited(4)), ("", Ending::Exited(1)), ("t1", Ending::Killed { signal: 6, core: false })];
+        let text = "Failed, and counted until then: t1 (killed by SIGABRT)\n\
+                    Failed, and counted until then: t2 (exit code 4)\n";
+        assert_eq!(failed(endings.into_iter()), text);
+        let names: Vec<String> = (0..23).map(|n| n.to_string()).collect();
+        let said = failed(names.iter().map(|name| (name.as_str(), Ending::Exited(1))));
+        assert_eq!((said.lines().count(), said.lines().last()), (21, Some("and 3 more failed")));
+        assert_eq!(failed([].into_iter()), "");
     }
 
     #[test]

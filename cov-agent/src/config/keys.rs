@@ -1,6 +1,7 @@
 //! The table of keys: the one place that says which there are. What each means and its default
 //! value stand in `default.ini`.
 
+use super::context::ContextFrom;
 use super::layer::Layer;
 use super::list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 use super::origin::{Origin, Setting};
@@ -152,6 +153,10 @@ keys! {
     paths: PathMap, None, &[&[alias("paths", "", Form::Section)]];
     /// The context of hits; empty is the default one.
     context: String, None, &[&[alias("run", "context", Form::Same)]];
+    /// What contexts of executed programs are named after.
+    context_from: ContextFrom, Some("--context-from"), &[];
+    /// How many contexts are told apart.
+    max_contexts: u64, None, &[];
     /// The commit that the sources are of, for runs that name none.
     commit: String, None, &[];
     /// Which part of a bigger run this is, for runs that say nothing.

@@ -14,6 +14,7 @@
 //! # Ok::<(), cov_agent::config::ConfigError>(())
 //! ```
 
+mod context;
 mod coverage_py;
 mod document;
 mod expand;
@@ -32,6 +33,7 @@ mod tests;
 mod toml;
 mod value;
 
+pub use context::ContextFrom;
 pub use keys::{Alias, Form, KEYS, Key, Settings};
 pub use layer::Environment;
 pub use list::{Formats, PathMap, Patterns, PrefixMap, Regexes};

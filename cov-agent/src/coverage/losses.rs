@@ -25,11 +25,13 @@ pub enum LossKind {
     SourceConflicts,
     /// Damaged parts of an input that were left out.
     DamagedInput,
+    /// Contexts whose hits were counted in none in particular.
+    MergedContexts,
 }
 
 impl LossKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnprobeableSites,
         Self::UnattachedObjects,
         Self::DroppedEvents,
@@ -38,6 +40,7 @@ impl LossKind {
         Self::InconsistentCounts,
         Self::SourceConflicts,
         Self::DamagedInput,
+        Self::MergedContexts,
     ];
 
     /// The name by which files store it.
@@ -52,6 +55,7 @@ impl LossKind {
             Self::InconsistentCounts => "inconsistent-counts",
             Self::SourceConflicts => "source-conflicts",
             Self::DamagedInput => "damaged-input",
+            Self::MergedContexts => "merged-contexts",
         }
     }
 
@@ -73,6 +77,7 @@ impl fmt::Display for LossKind {
             Self::InconsistentCounts => "counts that contradict each other",
             Self::SourceConflicts => "source files that differ between runs",
             Self::DamagedInput => "damaged parts left out",
+            Self::MergedContexts => "contexts that were not told apart",
         })
     }
 }

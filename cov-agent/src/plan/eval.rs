@@ -1,6 +1,6 @@
 //! Counters → counts, as the formulas of a plan say.
 
-use super::types::{Aim, ProbePlan, Term};
+use super::types::{Aim, LineFormula, ProbePlan, Term};
 use crate::object::FileId;
 
 /// What the counters say of a line.
@@ -43,24 +43,27 @@ pub struct FunctionResult {
 /// A plan whose aim is [`Aim::Hits`] tells of 0 and of "at least 1".
 #[must_use]
 pub fn evaluate(plan: &ProbePlan, counters: &[u64]) -> Vec<LineResult> {
-    let line = |formula: &super::LineFormula| {
-        let hit = formula.seen.iter().any(|seen| sum(seen, counters) > 0);
-        if plan.aim == Aim::Hits {
-            let (file, line, count) = (formula.file, formula.line, u64::from(hit));
-            return LineResult { file, line, count, hit, exact: formula.exact && !hit };
-        }
-        let sum = sum(&formula.count, counters);
-        let count = u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
-        // What is unhit is never counted, and what is hit was entered at least once.
-        let (count, consistent) = match (hit, count) {
-            (true, 0) => (1, false),
-            (false, 0) => (0, sum == 0),
-            (false, _) => (0, false),
-            (true, count) => (count, true),
-        };
-        LineResult { file: formula.file, line: formula.line, count, hit, exact: formula.exact && consistent }
+    plan.lines.iter().map(|formula| evaluate_line(plan.aim, formula, counters)).collect()
+}
+
+/// The count of one line of a plan with this aim; see [`evaluate`].
+#[must_use]
+pub fn evaluate_line(aim: Aim, formula: &LineFormula, counters: &[u64]) -> LineResult {
+    let hit = formula.seen.iter().any(|seen| sum(seen, counters) > 0);
+    if aim == Aim::Hits {
+        let (file, line, count) = (formula.file, formula.line, u64::from(hit));
+        return LineResult { file, line, count, hit, exact: formula.exact && !hit };
+    }
+    let sum = sum(&formula.count, counters);
+    let count = u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
+    // What is unhit is never counted, and what is hit was entered at least once.
+    let (count, consistent) = match (hit, count) {
+        (true, 0) => (1, false),
+        (false, 0) => (0, sum == 0),
+        (false, _) => (0, false),
+        (true, count) => (count, true),
     };
-    plan.lines.iter().map(line).collect()
+    LineResult { file: formula.file, line: formula.line, count, hit, exact: formula.exact && consistent }
 }
 
 /// The entries of all functions of `plan`, in its order.

@@ -22,7 +22,7 @@ mod tests;
 mod types;
 mod x86_64;
 
-pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, sum};
+pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, sum};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,

@@ -1,9 +1,10 @@
 //! The running kernel, through bpf(2).
 
 use super::bisect::{self, Attempt, Outcome};
+use super::contexts::Contexts;
 use super::counters::Counters;
 use super::error::system_error;
-use super::{Armed, ArmedId, Kernel, KernelLosses, ProbeError, Refused, namespace};
+use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
@@ -13,7 +14,7 @@ use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -23,6 +24,8 @@ static PROGRAMS: &[u8] = aya::include_bytes_aligned!("cov-ebpf.o");
 
 /// The error of instructions that cannot carry a probe (the kernel's own `ENOTSUPP`).
 const ENOTSUPP: i32 = 524;
+
+const PAGE: u32 = 4096;
 
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -39,11 +42,40 @@ pub struct Options {
     pub follow: bool,
     /// Whether to use a perf event for each probe even where the kernel has `uprobe.multi`.
     pub one_by_one: bool,
+    /// Whether hits are told apart by context.
+    pub contexts: Option<ContextOptions>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: true, one_by_one: false }
+        Self { follow: true, one_by_one: false, contexts: None }
+    }
+}
+
+/// What begins a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextOptions {
+    /// Whether each executed program does, and with what its context comes.
+    pub executed: Option<Area>,
+}
+
+/// A part of a program's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Its arguments.
+    Arguments,
+    /// Its environment.
+    Environment,
+}
+
+impl ContextOptions {
+    fn flags(self) -> u32 {
+        let executed = match self.executed {
+            None => 0,
+            Some(Area::Arguments) => Config::BY_ARGUMENTS,
+            Some(Area::Environment) => Config::BY_ENVIRONMENT,
+        };
+        Config::CONTEXTS | executed
     }
 }
 
@@ -58,6 +90,7 @@ pub struct Bpf {
     sharing: Vec<JoinHandle<Result<(), ProbeError>>>,
     /// Whether a process is, or was, counted: its hits must find their counters.
     counting: bool,
+    contexts: Option<Contexts>,
 }
 
 struct Object {
@@ -71,18 +104,29 @@ impl Bpf {
     /// # Errors
     /// No permission, no memory, or a kernel that lacks what is needed.
     pub fn new(options: Options) -> Result<Self, ProbeError> {
-        let config = Globals(namespace::config(options.follow)?);
-        let mut programs = EbpfLoader::new()
-            .override_global(common::CONFIG, &config, true)
-            .verifier_log_level(VerifierLogLevel::DISABLE)
-            .load(PROGRAMS)
-            .map_err(|error| ProbeError::of("loading the kernel programs", error))?;
+        let flags = options.contexts.map_or(0, ContextOptions::flags);
+        let config = Globals(namespace::config(options.follow, flags)?);
+        let mut loader = EbpfLoader::new();
+        loader.override_global(common::CONFIG, &config, true).verifier_log_level(VerifierLogLevel::DISABLE);
+        if options.contexts.is_none() {
+            // What is not used takes no memory.
+            for map in [common::CONTEXT_COUNTERS, common::USERS, common::FREE, common::UNITS] {
+                loader.map_max_entries(map, 1);
+            }
+            loader.map_max_entries(common::NEWS, PAGE);
+        }
+        let mut programs =
+            loader.load(PROGRAMS).map_err(|error| ProbeError::of("loading the kernel programs", error))?;
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
         let program = if !options.one_by_one && has_multi()? { "hit_multi" } else { "hit" };
         let hit: &mut UProbe = find(&mut programs, program)?;
         hit.load().map_err(|error| ProbeError::of("loading the counting program", error))?;
-        if options.follow {
-            for (name, tracepoint) in [("fork", "sched_process_fork"), ("exit", "sched_process_exit")] {
+        if options.follow || options.contexts.is_some() {
+            let executed =
+                options.contexts.and_then(|contexts| contexts.executed).map(|_| ("exec", "sched_process_exec"));
+            for (name, tracepoint) in
+                [("fork", "sched_process_fork"), ("exit", "sched_process_exit")].into_iter().chain(executed)
+            {
                 let program: &mut RawTracePoint = find(&mut programs, name)?;
                 program
                     .load()
@@ -90,7 +134,8 @@ impl Bpf {
                     .map_err(|error| ProbeError::of("following processes", error))?;
             }
         }
-        Ok(Self { objects: Vec::new(), programs, program, cpus, sharing: Vec::new(), counting: false })
+        let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
+        Ok(Self { objects: Vec::new(), programs, program, cpus, sharing: Vec::new(), counting: false, contexts })
     }
 
     /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
@@ -98,6 +143,12 @@ impl Bpf {
     #[must_use]
     pub fn is_multi(&self) -> bool {
         self.program == "hit_multi"
+    }
+
+    /// A descriptor that is readable when there is news of contexts.
+    #[must_use]
+    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
+        self.contexts.as_ref().map(Contexts::readable)
     }
 
     fn object(&self, id: ArmedId) -> Result<&Object, ProbeError> {
@@ -202,7 +253,7 @@ impl Kernel for Bpf {
     fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
         self.settle()?;
         self.counting = true;
-        match self.tracked()?.insert(&pid, &pid, 0) {
+        match self.tracked()?.insert(&pid, &0, 0) {
             Err(error) if system_error(&error) == Some(libc::E2BIG) => {
                 Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
             }
@@ -234,7 +285,33 @@ impl Kernel for Bpf {
         let doing = "reading the losses";
         let losses: Array<_, u64> = Array::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
         let get = |loss| losses.get(&(loss as u32), 0).map_err(|error| ProbeError::of(doing, error));
-        Ok(KernelLosses { hits: get(Loss::NoCounter)?, processes: get(Loss::NoRoom)? })
+        Ok(KernelLosses {
+            hits: get(Loss::NoCounter)?,
+            processes: get(Loss::NoRoom)?,
+            merged: get(Loss::Merged)?,
+            contexts: get(Loss::NoContext)?,
+            news: get(Loss::NoNews)?,
+        })
+    }
+
+    fn news(&mut self) -> Vec<ContextNews> {
+        self.contexts.as_mut().map(Contexts::news).unwrap_or_default()
+    }
+
+    fn is_over(&mut self, context: u32) -> Result<bool, ProbeError> {
+        self.contexts.as_ref().map_or(Ok(true), |contexts| contexts.is_over(context))
+    }
+
+    fn context_counts(&mut self, wanted: &dyn Fn(ArmedId, u32) -> bool) -> Result<Vec<ContextCount>, ProbeError> {
+        self.contexts.as_ref().map_or(Ok(Vec::new()), |contexts| contexts.counts(wanted))
+    }
+
+    fn forget_counts(&mut self, counts: &[ContextCount]) -> Result<(), ProbeError> {
+        self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.forget(counts))
+    }
+
+    fn release_context(&mut self, context: u32) -> Result<(), ProbeError> {
+        self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.release(context))
     }
 
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
@@ -297,13 +374,12 @@ fn close(links: Vec<UProbeLink>) {
 /// Reads the pages that get probes into the page cache. A process that maps the file then need not
 /// wait for them in the midst of arming.
 fn touch(file: &File, sites: &[Site]) {
-    const PAGE: u64 = 4096;
     let mut last = None;
     for site in sites {
-        let page = site.offset.0 / PAGE;
+        let page = site.offset.0 / u64::from(PAGE);
         if last.replace(page) != Some(page) {
             // Only the reading matters: what cannot be read, the kernel will refuse.
-            let _ = file.read_at(&mut [0], page * PAGE);
+            let _ = file.read_at(&mut [0], page * u64::from(PAGE));
         }
     }
 }

@@ -6,6 +6,7 @@
 mod bisect;
 mod bpf;
 mod btf;
+mod contexts;
 mod counters;
 mod error;
 mod facts;
@@ -16,7 +17,8 @@ mod prices;
 #[cfg(test)]
 mod tests;
 
-pub use bpf::{Bpf, Options};
+pub use bpf::{Area, Bpf, ContextOptions, Options};
+pub use contexts::{ContextCount, ContextNews};
 pub use error::ProbeError;
 pub use facts::{Fact, Facts, Verdict, facts};
 pub use prices::Prices;
@@ -55,6 +57,12 @@ pub struct KernelLosses {
     pub hits: u64,
     /// Forked processes that are not counted, since too many are counted at the same time.
     pub processes: u64,
+    /// Hits in a context that were counted in none, since there was no room.
+    pub merged: u64,
+    /// Contexts that were not told from the one around them, since too many were alive.
+    pub contexts: u64,
+    /// News of contexts that did not arrive.
+    pub news: u64,
 }
 
 impl KernelLosses {
@@ -115,4 +123,32 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the object is not armed.
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError>;
+
+    /// What is new of contexts since the last call, in the order in which it happened.
+    fn news(&mut self) -> Vec<ContextNews>;
+
+    /// Whether nobody is in a context, or will be.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn is_over(&mut self, context: u32) -> Result<bool, ProbeError>;
+
+    /// The counters of the wanted objects and contexts, as they are now: what was hit in a context is
+    /// not among [`counters`](Self::counters).
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn context_counts(&mut self, wanted: &dyn Fn(ArmedId, u32) -> bool) -> Result<Vec<ContextCount>, ProbeError>;
+
+    /// Removes counters of contexts that are over, or of objects that are disarmed.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn forget_counts(&mut self, counts: &[ContextCount]) -> Result<(), ProbeError>;
+
+    /// Lets the number of a context that is over, and whose counters are removed, be used again.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn release_context(&mut self, context: u32) -> Result<(), ProbeError>;
 }

@@ -15,12 +15,20 @@ const INITIAL: u64 = 0xEFFF_FFFC;
 ///
 /// # Errors
 /// When processes cannot be told apart: in a container, on a kernel that does not describe its types.
-pub(super) fn config(follow: bool) -> Result<Config, ProbeError> {
+/// Where hits are to be told apart by `contexts`, members of [`Config`], children must be followed.
+pub(super) fn config(follow: bool, contexts: u32) -> Result<Config, ProbeError> {
     let inode =
         fs::metadata("/proc/self/ns/pid").map_err(|error| ProbeError::of("reading /proc/self/ns/pid", error))?.ino();
     let agent_ns = if inode == INITIAL { 0 } else { u32::try_from(inode).unwrap_or(0) };
-    match KernelTypes::of_running_kernel().as_ref().and_then(offsets) {
-        Some(offsets) => Ok(Config { agent_ns, follow: follow.into(), ..offsets }),
+    let types = KernelTypes::of_running_kernel();
+    match types.as_ref().and_then(offsets) {
+        Some(offsets) if contexts == 0 => Ok(Config { agent_ns, follow: follow.into(), ..offsets }),
+        Some(offsets) => {
+            let offsets = types.as_ref().and_then(|types| context_offsets(types, offsets));
+            let missing = "the description of what it keeps of a program's arguments, which contexts need";
+            let offsets = offsets.ok_or(ProbeError::TooOld { missing })?;
+            Ok(Config { agent_ns, follow: follow.into(), contexts, ..offsets })
+        }
         None if agent_ns != 0 => Err(ProbeError::TooOld {
             missing: "its type description (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF), which is needed in a \
                       container of its own process numbers (docker: --pid=host does without)",
@@ -47,7 +55,18 @@ fn offsets(types: &KernelTypes) -> Option<Config> {
         upid_nr: types.offset("upid", "nr")?,
         upid_ns: types.offset("upid", "ns")?,
         ns_inum: types.offset("pid_namespace", "ns")? + types.offset("ns_common", "inum")?,
-        agent_ns: 0,
-        follow: 0,
+        ..Config::UNSET
+    })
+}
+
+fn context_offsets(types: &KernelTypes, config: Config) -> Option<Config> {
+    Some(Config {
+        task_mm: types.offset("task_struct", "mm")?,
+        mm_arg_start: types.offset("mm_struct", "arg_start")?,
+        mm_arg_end: types.offset("mm_struct", "arg_end")?,
+        mm_env_start: types.offset("mm_struct", "env_start")?,
+        mm_env_end: types.offset("mm_struct", "env_end")?,
+        task_exit_code: types.offset("task_struct", "exit_code")?,
+        ..config
     })
 }

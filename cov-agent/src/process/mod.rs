@@ -30,5 +30,5 @@ pub use identity::{Identity, User};
 pub use launch::{Held, Launch};
 pub use linger::Linger;
 pub use maps::{MappedObject, MappedObjects};
-pub use program::{Ending, Program, ProgramEvent, block_on};
+pub use program::{Ending, Program, ProgramEvent, block_on, readable};
 pub use signals::Signals;

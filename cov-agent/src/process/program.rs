@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// It exited with this code.
     Exited(i32),
@@ -33,6 +33,15 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// What wait(2) tells of a process that has ended.
+    #[must_use]
+    pub fn of_status(status: u32) -> Self {
+        match (status & 0x7f).cast_signed() {
+            0 => Self::Exited((status >> 8 & 0xff).cast_signed()),
+            signal => Self::Killed { signal, core: status & 0x80 != 0 },
+        }
+    }
+
     /// The exit code that passes it on: the program's own, or 128+N as a shell says it.
     #[must_use]
     pub fn exit_code(self) -> u8 {
@@ -222,6 +231,14 @@ pub(super) async fn any_readable<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) 
     })
     .await;
     Ok(())
+}
+
+/// Waits until `fd` is readable. Needs a tokio runtime with I/O; may be cancelled.
+///
+/// # Errors
+/// When the system gives no descriptors.
+pub async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    any_readable(std::iter::once(fd)).await
 }
 
 /// A copy of `fd` that tasks can wait for.

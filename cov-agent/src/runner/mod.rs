@@ -2,18 +2,24 @@
 //!
 //! Generic over the [`Kernel`], so that tests run it without one.
 
+mod contexts;
+mod naming;
 mod prepare;
 mod record;
 mod rights;
 #[cfg(test)]
 mod tests;
 
+pub use naming::Naming;
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
 pub use rights::Invoker;
+
+use contexts::Contexts;
 
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::plan::{ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, ProbeError};
+use crate::process::Ending;
 use crate::process::gate::Key;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,6 +33,7 @@ pub struct CoverageTestRunner<K> {
     kernel: K,
     collector: CoverageCollector,
     armed: Vec<ArmedObject>,
+    contexts: Option<Contexts>,
     hits: u64,
 }
 
@@ -45,7 +52,19 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A runner that arms with `kernel` and records into `collector`.
     #[must_use]
     pub fn new(kernel: K, collector: CoverageCollector) -> Self {
-        Self { kernel, collector, armed: Vec::new(), hits: 0 }
+        Self { kernel, collector, armed: Vec::new(), contexts: None, hits: 0 }
+    }
+
+    /// Names the contexts that the kernel tells apart; at most `limit` names are kept. Plans must be made for
+    /// [parts](crate::plan::Scope::Part) of runs, which a context is.
+    pub fn name_contexts(&mut self, naming: Naming, limit: usize) {
+        self.contexts = Some(Contexts::new(naming, limit));
+    }
+
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &K {
+        &self.kernel
     }
 
     /// The collector, with its losses.
@@ -85,9 +104,27 @@ impl<K: Kernel> CoverageTestRunner<K> {
         while let Some(at) = self.armed.iter().position(rewritten) {
             let object = self.armed.swap_remove(at);
             let counters = self.kernel.detach(object.id)?;
-            record::record(&self.collector, &object, &counters);
+            let contexts = match &mut self.contexts {
+                Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
+                None => Vec::new(),
+            };
+            record::record(&self.collector, &object, &counters, &contexts);
         }
         Ok(())
+    }
+
+    /// Takes note of contexts that have begun or are over, and of their counts. To be called when the kernel has
+    /// news, and from time to time: what is over makes room.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn update_contexts(&mut self) -> Result<(), ProbeError> {
+        self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.update(&mut self.kernel))
+    }
+
+    /// Which contexts ended otherwise than with success, by name.
+    pub fn endings(&self) -> impl Iterator<Item = (&str, Ending)> {
+        self.contexts.iter().flat_map(Contexts::endings)
     }
 
     /// Whether the process `pid` is counted now.
@@ -131,11 +168,17 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A counter cannot be read. What could be is recorded.
     pub fn collect_coverage_results(&mut self) -> Result<(), ProbeError> {
         let mut outcome = Ok(());
+        if let Some(contexts) = &mut self.contexts {
+            outcome = contexts.finish(&mut self.kernel);
+            contexts.lose(&self.collector);
+        }
         for object in std::mem::take(&mut self.armed) {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
-                    self.hits = counters.iter().fold(self.hits, |sum, counter| sum.saturating_add(*counter));
-                    record::record(&self.collector, &object, &counters);
+                    let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
+                    let in_contexts = contexts.iter().flat_map(|(_, counts)| counts.values());
+                    self.hits = counters.iter().chain(in_contexts).fold(self.hits, |sum, n| sum.saturating_add(*n));
+                    record::record(&self.collector, &object, &counters, &contexts);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -145,6 +188,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 let mut all = self.collector.losses_mut();
                 all.add(LossKind::DroppedEvents, losses.hits);
                 all.add(LossKind::UntrackedProcesses, losses.processes);
+                all.add(LossKind::DroppedEvents, losses.news);
+                all.add(LossKind::MergedContexts, losses.contexts);
+                if losses.merged > 0 {
+                    all.add(LossKind::MergedContexts, 1);
+                    let detail = format!("{} hits found no room in the kernel's table of contexts", losses.merged);
+                    all.describe(LossKind::MergedContexts, detail);
+                }
             }
             Err(error) => outcome = outcome.and(Err(error)),
         }

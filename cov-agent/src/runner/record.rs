@@ -4,13 +4,18 @@ use super::ArmedObject;
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
 use crate::plan::{self, Aim, LineFormula, LineResult, Observe, SlotId, Term};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is said of a line whose only probes the kernel refused.
 const REFUSED: &str = "the kernel refused its probe";
 
-/// Records what the counters of `object`, by slot, say of its lines.
-pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counters: &[u64]) {
+/// Hits of an object's counters in a context of that name.
+pub(super) type ContextHits = (Arc<str>, BTreeMap<u32, u64>);
+
+/// Records what the counters of `object`, by slot, say of its lines; and those of hits in contexts, which are
+/// not among them.
+pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counters: &[u64], contexts: &[ContextHits]) {
     let plan = &object.plan;
     collector.object(plan.object.to_string(), object.path.display().to_string());
     let files = Files::new(collector, &plan.files, &plan.object.to_string());
@@ -34,6 +39,7 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
             file.lock().function(formula.line, formula.name.as_str(), counter);
         }
     }
+    record_contexts(object, &files, counters.len(), contexts);
     for line in &plan.unmeasurable {
         if let Some(file) = files.get(line.file) {
             file.lock().unmeasurable(line.line, line.reason.to_string());
@@ -43,6 +49,61 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
         let mut losses = collector.losses_mut();
         losses.add(LossKind::InconsistentCounts, inconsistent);
         losses.describe(LossKind::InconsistentCounts, object.path.display().to_string());
+    }
+}
+
+/// Records the hits in contexts, looking only at what depends on their counters: a test runs a small part.
+fn record_contexts(object: &ArmedObject, files: &Files, slots: usize, contexts: &[ContextHits]) {
+    if contexts.is_empty() {
+        return;
+    }
+    let plan = &object.plan;
+    let mut by_slot = vec![(Vec::new(), Vec::new()); slots];
+    for (index, formula) in plan.lines.iter().enumerate() {
+        for term in formula.count.iter().chain(formula.seen.iter().flatten()) {
+            if let Some((lines, _)) = by_slot.get_mut(term.slot.0 as usize) {
+                lines.push(index);
+            }
+        }
+    }
+    for (index, formula) in plan.functions.iter().enumerate() {
+        for term in &formula.count {
+            if let Some((_, functions)) = by_slot.get_mut(term.slot.0 as usize) {
+                functions.push(index);
+            }
+        }
+    }
+    let mut counters = vec![0; slots];
+    for (context, hits) in contexts {
+        let (mut lines, mut functions) = (BTreeSet::<usize>::new(), BTreeSet::<usize>::new());
+        for (&slot, &hits) in hits {
+            if let (Some(counter), Some(by_slot)) = (counters.get_mut(slot as usize), by_slot.get(slot as usize)) {
+                *counter = hits;
+                lines.extend(&by_slot.0);
+                functions.extend(&by_slot.1);
+            }
+        }
+        for formula in lines.into_iter().filter_map(|index| plan.lines.get(index)) {
+            let counter = line(formula, plan::evaluate_line(plan.aim, formula, &counters), &object.dead, &counters);
+            if let (Some(file), Some(counter)) = (files.get(formula.file), counter.filter(|counter| counter.is_hit())) {
+                file.lock().record(formula.line, counter, context);
+            }
+        }
+        for formula in functions.into_iter().filter_map(|index| plan.functions.get(index)) {
+            let count = u64::try_from(plan::sum(&formula.count, &counters)).unwrap_or(0);
+            if let Some(file) = files.get(formula.file) {
+                let counter = match plan.aim {
+                    Aim::Counts => ExecutionCounter::exact(count),
+                    Aim::Hits => ExecutionCounter::at_least(count.min(1)),
+                };
+                file.lock().function(formula.line, formula.name.as_str(), counter);
+            }
+        }
+        for slot in hits.keys() {
+            if let Some(counter) = counters.get_mut(*slot as usize) {
+                *counter = 0;
+            }
+        }
     }
 }
 

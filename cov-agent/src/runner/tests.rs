@@ -1,6 +1,7 @@
 //! The runner on a kernel that tests can replace.
 
 use super::*;
+use crate::config::ContextFrom;
 use crate::coverage::{ExecutionCounter, FileTracker, Filter};
 use crate::object::{DebugOrigin, FileId, FileOffset, LinkAddr, ObjectId, SourceFile};
 use crate::plan::{
@@ -185,4 +186,123 @@ fn no_room_for_an_object_stops_everything() {
     let mut runner = runner(fake(|fake| fake.room_for_objects = 1));
     let error = runner.setup_coverage_hooks(vec![prepared(&file, 1), prepared(&file, 2)]).unwrap_err();
     assert!(matches!(error, ProbeError::TooManyObjects { limit: 1 }));
+}
+
+fn in_contexts(snapshot: &Snapshot) -> Vec<(String, Vec<(u32, u64)>)> {
+    let lines =
+        |lines: &crate::coverage::LineTracker| lines.hits().map(|(line, count)| (line, count.value())).collect();
+    snapshot.file("/w/a.c").unwrap().contexts().map(|(name, tracker)| (name.to_owned(), lines(tracker))).collect()
+}
+
+fn with_contexts(limit: usize) -> CoverageTestRunner<Fake> {
+    let mut runner = runner(Fake::default());
+    runner.name_contexts(Naming::new(ContextFrom::Argument(1)), limit);
+    runner
+}
+
+#[test]
+fn each_context_has_its_own_counts() {
+    let file = tempfile::tempfile().unwrap();
+    let mut runner = with_contexts(100);
+    runner.setup_coverage_hooks(vec![prepared(&file, 1)]).unwrap();
+    runner.track(7).unwrap();
+    runner.kernel.hit(7, &file, 0x10, 0);
+    runner.kernel.fork(7, 8);
+    runner.kernel.execute(8, 1, &["test", "one"]);
+    runner.kernel.hit(8, &file, 0x10, 0);
+    runner.kernel.fork(8, 9);
+    // It has no such argument: what a test starts belongs to the test.
+    runner.kernel.execute(9, 2, &["helper"]);
+    runner.kernel.hit(9, &file, 0x10, 0);
+    runner.kernel.hit(9, &file, 0x20, 0);
+    runner.kernel.exit(9, 0);
+    runner.kernel.exit(8, 3 << 8);
+    runner.kernel.fork(7, 10);
+    runner.kernel.execute(10, 3, &["test", "two"]);
+    runner.kernel.hit(10, &file, 0x20, ZF);
+    runner.kernel.exit(10, 11);
+    runner.collect_coverage_results().unwrap();
+    assert_eq!(runner.hits(), 5);
+    let endings: Vec<_> = runner.endings().map(|(name, ending)| (name.to_owned(), ending)).collect();
+    assert_eq!(
+        endings,
+        [("one".to_owned(), Ending::Exited(3)), ("two".to_owned(), Ending::Killed { signal: 11, core: false })]
+    );
+    let snapshot = runner.cleanup_coverage(Run::default()).0;
+    assert_eq!(
+        in_contexts(&snapshot),
+        [
+            (String::new(), vec![(1, 1), (4, 1)]),
+            ("one".to_owned(), vec![(1, 2), (2, 1), (3, 1), (4, 2)]),
+            ("two".to_owned(), vec![(2, 1)]),
+        ]
+    );
+    assert_eq!(
+        lines(&snapshot).iter().map(|(line, count)| (*line, count.value())).collect::<Vec<_>>(),
+        [(1, 3), (2, 2), (3, 1), (4, 3)]
+    );
+}
+
+/// What is over is taken out of the kernel, and its numbers are used again.
+#[test]
+fn contexts_that_are_over_make_room() {
+    const PROCESSES: u32 = 1000;
+    const NUMBERS: u32 = 100;
+    let file = tempfile::tempfile().unwrap();
+    let mut runner = with_contexts(10);
+    runner.setup_coverage_hooks(vec![prepared(&file, 1)]).unwrap();
+    runner.track(7).unwrap();
+    let mut free: std::collections::VecDeque<u32> = (1..=NUMBERS).collect();
+    for process in 100..100 + PROCESSES {
+        runner.kernel.fork(7, process);
+        let name = format!("test {}", process % 10);
+        runner.kernel.execute(process, free.pop_front().expect("a number is free"), &["test", &name]);
+        runner.kernel.hit(process, &file, 0x10, 0);
+        runner.kernel.exit(process, 0);
+        runner.update_contexts().unwrap();
+        free.extend(runner.kernel.released.drain(..));
+    }
+    let snapshot = finish(runner);
+    let want: Vec<_> = (0..10).map(|n| (format!("test {n}"), vec![(1, 100), (4, 100)])).collect();
+    assert_eq!(in_contexts(&snapshot), want);
+    assert!(snapshot.losses().is_empty());
+}
+
+#[test]
+fn more_contexts_than_allowed_are_told() {
+    let file = tempfile::tempfile().unwrap();
+    let mut runner = with_contexts(2);
+    runner.setup_coverage_hooks(vec![prepared(&file, 1)]).unwrap();
+    for (context, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "a"), (5, "d")] {
+        runner.track(context).unwrap();
+        runner.kernel.execute(context, context, &["test", name]);
+        runner.kernel.hit(context, &file, 0x20, ZF);
+    }
+    let snapshot = finish(runner);
+    let want = [("", 2), ("a", 2), ("b", 1)].map(|(name, count)| (name.to_owned(), vec![(2, count)]));
+    assert_eq!(in_contexts(&snapshot), want);
+    let losses = snapshot.losses();
+    let (kind, loss) = losses.iter().next().unwrap();
+    assert_eq!((kind, loss.count), (LossKind::MergedContexts, 2));
+    assert_eq!(loss.details.iter().collect::<Vec<_>>(), ["more than max_contexts = 2"]);
+}
+
+/// The number of a disarmed object goes to another: its counts must not.
+#[test]
+fn a_rewritten_file_keeps_its_counts_by_context() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("program");
+    std::fs::write(&path, "first").unwrap();
+    let file = File::open(&path).unwrap();
+    let mut runner = with_contexts(100);
+    runner.setup_coverage_hooks(vec![prepared(&file, 1)]).unwrap();
+    runner.track(7).unwrap();
+    runner.kernel.execute(7, 1, &["test", "one"]);
+    runner.kernel.hit(7, &file, 0x10, 0);
+    std::fs::write(&path, "another").unwrap();
+    runner.disarm_if_rewritten(Key::of(&file).unwrap()).unwrap();
+    runner.setup_coverage_hooks(vec![prepared(&file, 2)]).unwrap();
+    runner.kernel.hit(7, &file, 0x20, ZF);
+    let snapshot = finish(runner);
+    assert_eq!(in_contexts(&snapshot), [("one".to_owned(), vec![(1, 1), (2, 1), (4, 1)])]);
 }

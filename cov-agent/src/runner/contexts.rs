@@ -1,0 +1,184 @@
+//! The contexts of a measurement: their names, and the counts of those that are over.
+
+use super::naming::Naming;
+use super::record::ContextHits;
+use crate::coverage::{CoverageCollector, LossKind};
+use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, ProbeError};
+use crate::process::Ending;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// How many contexts may be over before their counters are taken from the kernel.
+const EVICT: usize = 64;
+
+/// The name of hits whose context has lost its own.
+const UNNAMED: &str = "(unnamed)";
+
+/// An index into the names.
+type Name = u32;
+
+/// What is known of the contexts.
+pub(super) struct Contexts {
+    naming: Naming,
+    /// How many names are told apart.
+    limit: usize,
+    names: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, Name>,
+    /// The contexts that have begun and are not known to be over, by number.
+    alive: BTreeMap<u32, Name>,
+    /// Of these, in how many a process has ended since the last eviction.
+    ended: usize,
+    /// Counts that were taken from the kernel, by object and name, then by counter.
+    counts: BTreeMap<(ArmedId, Name), BTreeMap<u32, u64>>,
+    /// How what a context stands for ended, where that was no success.
+    endings: BTreeMap<Name, Ending>,
+    /// How many contexts found no room for their names.
+    merged: u64,
+}
+
+impl Contexts {
+    /// No context so far. At most `limit` names are told apart.
+    pub(super) fn new(naming: Naming, limit: usize) -> Self {
+        let none: Arc<str> = "".into();
+        Self {
+            naming,
+            limit,
+            names: vec![Arc::clone(&none)],
+            by_name: HashMap::from([(none, 0)]),
+            alive: BTreeMap::new(),
+            ended: 0,
+            counts: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            merged: 0,
+        }
+    }
+
+    /// Takes note of what is new, and of what is over.
+    pub(super) fn update(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
+        for news in kernel.news() {
+            self.hear(&news);
+        }
+        if self.ended >= EVICT { self.evict(kernel) } else { Ok(()) }
+    }
+
+    fn hear(&mut self, news: &ContextNews) {
+        match news {
+            ContextNews::Executed { context, before, .. } => {
+                let name = match self.naming.executed(news) {
+                    Some(name) => self.name(&name),
+                    // What a test starts belongs to the test.
+                    None => self.alive.get(before).copied().unwrap_or(0),
+                };
+                self.alive.insert(*context, name);
+                self.ended += 1;
+            }
+            ContextNews::Entered { context, around, .. } => {
+                let name = match self.naming.entered(news) {
+                    Some(name) => self.name(&name),
+                    None => self.alive.get(around).copied().unwrap_or(0),
+                };
+                self.alive.insert(*context, name);
+                self.ended += 1;
+            }
+            ContextNews::Ended { context, status, .. } | ContextNews::Cut { context, status, .. } => {
+                let ending = Ending::of_status(*status);
+                if let Some(name) = self.alive.get(context).filter(|_| ending != Ending::Exited(0)) {
+                    // A signal says more than what came of it.
+                    let known = self.endings.entry(*name).or_insert(ending);
+                    *known = (*known).max(ending);
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Name {
+        if let Some(known) = self.by_name.get(name) {
+            return *known;
+        }
+        if self.names.len() > self.limit {
+            self.merged += 1;
+            return 0;
+        }
+        let index = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.by_name.insert(name, index);
+        index
+    }
+
+    /// Takes the counters of contexts that are over, so that their room and numbers can be used again.
+    fn evict(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
+        self.ended = 0;
+        let mut over = BTreeSet::new();
+        for &context in self.alive.keys() {
+            if kernel.is_over(context)? {
+                over.insert(context);
+            }
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        let counts = kernel.context_counts(&|_, context| over.contains(&context))?;
+        counts.iter().for_each(|count| self.keep(count));
+        kernel.forget_counts(&counts)?;
+        for context in over {
+            self.alive.remove(&context);
+            kernel.release_context(context)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, count: &ContextCount) {
+        let name = match self.alive.get(&count.context) {
+            Some(name) => *name,
+            None => self.name(UNNAMED),
+        };
+        let kept = self.counts.entry((count.object, name)).or_default().entry(count.slot).or_default();
+        *kept = kept.saturating_add(count.count);
+    }
+
+    /// The counts of an object that is disarmed, by context's name. They are forgotten here.
+    pub(super) fn take_object(
+        &mut self,
+        kernel: &mut impl Kernel,
+        object: ArmedId,
+    ) -> Result<Vec<ContextHits>, ProbeError> {
+        self.update(kernel)?;
+        let counts = kernel.context_counts(&|one, _| one == object)?;
+        counts.iter().for_each(|count| self.keep(count));
+        kernel.forget_counts(&counts)?;
+        Ok(self.take(object))
+    }
+
+    /// Reads what is left in the kernel. Nothing is counted any more after that.
+    pub(super) fn finish(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
+        for news in kernel.news() {
+            self.hear(&news);
+        }
+        kernel.context_counts(&|_, _| true)?.iter().for_each(|count| self.keep(count));
+        Ok(())
+    }
+
+    /// The counts of an object by context's name. They are forgotten here.
+    pub(super) fn take(&mut self, object: ArmedId) -> Vec<ContextHits> {
+        let taken = self.counts.extract_if((object, 0)..=(object, Name::MAX), |_, _| true);
+        let named =
+            taken.map(|((_, name), counts)| (self.names.get(name as usize).cloned().unwrap_or_default(), counts));
+        named.collect()
+    }
+
+    /// How what the contexts stand for ended, where that was no success, by name.
+    pub(super) fn endings(&self) -> impl Iterator<Item = (&str, Ending)> {
+        let named = |(name, ending): (&Name, &Ending)| Some((&**self.names.get(*name as usize)?, *ending));
+        self.endings.iter().filter_map(named)
+    }
+
+    /// Says what could not be told apart.
+    pub(super) fn lose(&self, collector: &CoverageCollector) {
+        if self.merged > 0 {
+            let mut losses = collector.losses_mut();
+            losses.add(LossKind::MergedContexts, self.merged);
+            losses.describe(LossKind::MergedContexts, format!("more than max_contexts = {}", self.limit));
+        }
+    }
+}
