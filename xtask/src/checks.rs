@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, one after the other, and a summary.
 
 use crate::shell::{cargo, command, has, is_root, run, target_dir};
-use crate::{bench, coverage, ebpf, setup, tidy};
+use crate::{bench, coverage, ebpf, setup, tidy, vm};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ const CHECKS: &[Check] = &[
     Check { name: "bench-data", run: || bench::run_data(true, false) },
     Check { name: "doc-tests", run: || run(&mut cargo(["test", "--quiet", "--package", "cov-agent", "--doc"])) },
     Check { name: "tests-laptop", run: laptop_tests },
+    Check { name: "vm", run: || vm::run_vm("6.1") },
     Check { name: "tests", run: tests },
     Check { name: "coverage", run: coverage },
 ];

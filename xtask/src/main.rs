@@ -9,6 +9,7 @@ mod fuzz;
 mod setup;
 mod shell;
 mod tidy;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -68,6 +69,12 @@ enum Command {
     Spark,
     /// Check the rules that no compiler knows: who may use whom, file lengths, machine paths
     Tidy,
+    /// Run the kernel's tests on an older kernel of Debian's, in an emulated machine (needs no root)
+    Vm {
+        /// Its version, as far as it matters
+        #[arg(long, default_value = "6.1")]
+        kernel: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -105,5 +112,6 @@ fn run() -> anyhow::Result<()> {
             shell::run(shell::cargo(test).args(["--", "--ignored", "spark"]))
         }
         Command::Tidy => tidy::run(),
+        Command::Vm { kernel } => vm::run_vm(&kernel),
     }
 }

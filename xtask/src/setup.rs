@@ -29,6 +29,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"), // bpf-linker is linked with it
     ("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a"),
     ("libzstd-dev", "/usr/include/zstd.h"),
+    ("qemu-system-x86", "qemu-system-x86_64"), // an older kernel
+    ("busybox-static", "busybox"),             // all its other programs
 ];
 
 /// What `target/venv` holds, from PyPI.

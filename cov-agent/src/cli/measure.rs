@@ -53,6 +53,8 @@ pub(super) struct Measurement<'a> {
     /// Source files that the filter left out.
     left_out: BTreeSet<PathBuf>,
     lingering: Lingering,
+    /// Whether each probe is armed on its own.
+    one_by_one: bool,
 }
 
 impl<'a> Measurement<'a> {
@@ -82,9 +84,10 @@ impl<'a> Measurement<'a> {
             objects.prepared.len() + objects.skipped.len(),
             begun.elapsed()
         ));
+        let one_by_one = !kernel.is_multi();
         let runner = CoverageTestRunner::new(kernel, collector);
-        let mut measurement =
-            Self { setup, console, runner, left_out: BTreeSet::new(), lingering: Lingering::default() };
+        let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
+        let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one };
         let skipped = measurement.add(objects)?;
         Ok((measurement, skipped))
     }
@@ -174,8 +177,9 @@ impl<'a> Measurement<'a> {
 
     /// Turns counters into files and prints the summary.
     pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
-        let Self { setup, console, mut runner, left_out, lingering: _lingering } = self;
+        let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one } = self;
         let begun = Instant::now();
+        let probes = runner.probes();
         let collected = runner.collect_coverage_results();
         let hits = runner.hits();
         let failed = summary::failed(runner.endings());
@@ -200,6 +204,9 @@ impl<'a> Measurement<'a> {
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
             if let Some(text) = setup.selection_note(&settings.output.value) {
                 console.block(&text);
+            }
+            if one_by_one {
+                console.block(&summary::one_by_one(probes));
             }
         }
         // Another process disarms; without it this does, which takes tens of milliseconds.

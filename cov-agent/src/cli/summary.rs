@@ -54,6 +54,14 @@ pub(crate) fn failed<'a>(endings: impl Iterator<Item = (&'a str, Ending)>) -> St
     text
 }
 
+/// What is said where the kernel arms each probe on its own.
+pub(crate) fn one_by_one(probes: usize) -> String {
+    let (probes, were) = plural(probes, "probe was", "probes were");
+    format!(
+        "{probes} {were} armed one by one, for this kernel lacks uprobe.multi (Linux 6.6); disarming goes on in the background\n"
+    )
+}
+
 impl LeftOut {
     fn line(&self) -> Option<String> {
         if self.files == 0 {

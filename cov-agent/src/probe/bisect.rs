@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 /// The most sites that the kernel takes in one link (`MAX_UPROBE_MULTI_CNT`).
-const MAX_SITES_PER_LINK: usize = 1 << 20;
+pub(super) const MAX_SITES_PER_LINK: usize = 1 << 20;
 
 /// How many failed links to afford. Each may cost a grace period, some 50 ms, and finding one bad
 /// site among a million takes 20.
@@ -33,13 +33,17 @@ pub(super) struct Outcome<L> {
     pub refused: Vec<(usize, io::Error)>,
 }
 
-/// Arms the sites `0..count`. Splits what is refused until single sites are left; when that took too
-/// many attempts, refuses whole ranges.
-pub(super) fn arm<L, E>(count: usize, mut attach: impl FnMut(Range<usize>) -> Attempt<L, E>) -> Result<Outcome<L>, E> {
+/// Arms the sites `0..count` with links of up to `per_link` sites. Splits what is refused until single sites are
+/// left; when that took too many attempts, refuses whole ranges.
+pub(super) fn arm<L, E>(
+    count: usize,
+    per_link: usize,
+    mut attach: impl FnMut(Range<usize>) -> Attempt<L, E>,
+) -> Result<Outcome<L>, E> {
     let mut outcome = Outcome { links: Vec::new(), refused: Vec::new() };
     let mut failures = 0;
     // A stack: what is taken first is what comes first.
-    let mut todo: Vec<_> = split(0..count, MAX_SITES_PER_LINK).rev().collect();
+    let mut todo: Vec<_> = split(0..count, per_link).rev().collect();
     while let Some(range) = todo.pop() {
         match attach(range.clone()) {
             Attempt::Armed(link) => outcome.links.push(link),
@@ -75,7 +79,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn arm_with(bad: &BTreeSet<usize>, count: usize) -> (BTreeSet<usize>, BTreeSet<usize>) {
-        let outcome = arm(count, |range| {
+        let outcome = arm(count, MAX_SITES_PER_LINK, |range| {
             if bad.range(range.clone()).next().is_some() {
                 Attempt::<_, ()>::Refused(io::Error::from_raw_os_error(524))
             } else {
@@ -113,7 +117,7 @@ mod tests {
     #[test]
     fn a_link_takes_a_million_sites() {
         let mut sizes = Vec::new();
-        arm((3 << 20) + 5, |range| {
+        arm((3 << 20) + 5, MAX_SITES_PER_LINK, |range| {
             sizes.push(range.len());
             Attempt::<_, ()>::Armed(())
         })
@@ -122,9 +126,24 @@ mod tests {
     }
 
     #[test]
+    fn one_by_one_a_refused_site_costs_no_other_attempt() {
+        let mut attempts = 0;
+        let outcome = arm(1000, 1, |range| {
+            attempts += 1;
+            if range.start % 2 == 0 {
+                Attempt::<_, ()>::Armed(range)
+            } else {
+                Attempt::Refused(io::Error::from_raw_os_error(libc::EMFILE))
+            }
+        })
+        .unwrap();
+        assert_eq!((attempts, outcome.links.len(), outcome.refused.len()), (1000, 500, 500));
+    }
+
+    #[test]
     fn other_failures_end_it_at_once() {
         let mut attempts = 0;
-        let result = arm(100, |_| {
+        let result = arm(100, MAX_SITES_PER_LINK, |_| {
             attempts += 1;
             Attempt::<(), _>::Failed("no permission")
         });

@@ -1,13 +1,15 @@
 //! The running kernel, through bpf(2).
 
-use super::bisect::{self, Attempt, Outcome};
+use super::bisect::{self, Attempt, MAX_SITES_PER_LINK, Outcome};
 use super::contexts::Contexts;
 use super::counters::Counters;
+use super::descriptors;
 use super::error::system_error;
+use super::links::{attach, close, touch};
 use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::UProbeMultiFeature;
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
@@ -15,15 +17,11 @@ use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLO
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 /// The kernel programs, built by `cargo xtask ebpf`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!("cov-ebpf.o");
-
-/// The error of instructions that cannot carry a probe (the kernel's own `ENOTSUPP`).
-const ENOTSUPP: i32 = 524;
 
 const PAGE: u32 = 4096;
 
@@ -91,6 +89,8 @@ pub struct Bpf {
     /// Whether a process is, or was, counted: its hits must find their counters.
     counting: bool,
     contexts: Option<Contexts>,
+    /// How many links there may be, since each is a descriptor.
+    spare: usize,
 }
 
 struct Object {
@@ -118,7 +118,9 @@ impl Bpf {
         let mut programs =
             loader.load(PROGRAMS).map_err(|error| ProbeError::of("loading the kernel programs", error))?;
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
-        let program = if !options.one_by_one && has_multi()? { "hit_multi" } else { "hit" };
+        let multi = !options.one_by_one && has_multi()?;
+        let program = if multi { "hit_multi" } else { "hit" };
+        let spare = if multi { usize::MAX } else { descriptors::for_probes() };
         let hit: &mut UProbe = find(&mut programs, program)?;
         hit.load().map_err(|error| ProbeError::of("loading the counting program", error))?;
         if options.follow || options.contexts.is_some() {
@@ -135,7 +137,8 @@ impl Bpf {
             }
         }
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
-        Ok(Self { objects: Vec::new(), programs, program, cpus, sharing: Vec::new(), counting: false, contexts })
+        let (objects, sharing) = (Vec::new(), Vec::new());
+        Ok(Self { objects, programs, program, cpus, sharing, counting: false, spare, contexts })
     }
 
     /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
@@ -149,6 +152,12 @@ impl Bpf {
     #[must_use]
     pub fn readable(&self) -> Option<BorrowedFd<'_>> {
         self.contexts.as_ref().map(Contexts::readable)
+    }
+
+    /// Leaves room for so many links only.
+    #[cfg(test)]
+    pub(super) fn leave_room_for(&mut self, links: usize) {
+        self.spare = links;
     }
 
     fn object(&self, id: ArmedId) -> Result<&Object, ProbeError> {
@@ -202,8 +211,18 @@ impl Bpf {
         target: &Path,
         points: &[UProbeAttachPoint<'static>],
     ) -> Result<Outcome<UProbeLink>, ProbeError> {
+        let per_link = if self.is_multi() { MAX_SITES_PER_LINK } else { 1 };
+        let links: usize = self.objects.iter().flatten().map(|object| object.links.len()).sum();
+        let mut spare = self.spare.saturating_sub(links);
         let hit: &mut UProbe = find(&mut self.programs, self.program)?;
-        bisect::arm(points.len(), |range| attach(hit, target, points.get(range).unwrap_or_default()))
+        bisect::arm(points.len(), per_link, |range| {
+            if spare == 0 {
+                return Attempt::Refused(io::Error::from_raw_os_error(libc::EMFILE));
+            }
+            let attempt = attach(hit, target, points.get(range).unwrap_or_default());
+            spare -= usize::from(matches!(attempt, Attempt::Armed(_)));
+            attempt
+        })
     }
 }
 
@@ -343,43 +362,4 @@ where
 
 fn missing(name: &'static str) -> ProbeError {
     ProbeError::Kernel { doing: "finding the kernel programs", source: name.into() }
-}
-
-/// One link for all of `points`.
-fn attach(hit: &mut UProbe, target: &Path, points: &[UProbeAttachPoint<'static>]) -> Attempt<UProbeLink, ProbeError> {
-    let link = hit.attach(points, target, UProbeScope::AllProcesses).and_then(|id| hit.take_link(id));
-    match link {
-        Ok(link) => Attempt::Armed(link),
-        Err(error) => match system_error(&error) {
-            Some(number @ (libc::EINVAL | libc::EIO | libc::ENOEXEC | libc::EOPNOTSUPP | ENOTSUPP)) => {
-                Attempt::Refused(io::Error::from_raw_os_error(number))
-            }
-            _ => Attempt::Failed(ProbeError::of("arming", error)),
-        },
-    }
-}
-
-/// Closes links side by side: each waits for a grace period, all for the same one.
-fn close(links: Vec<UProbeLink>) {
-    if links.len() < 2 {
-        return drop(links);
-    }
-    thread::scope(|scope| {
-        for link in links {
-            scope.spawn(|| drop(link));
-        }
-    });
-}
-
-/// Reads the pages that get probes into the page cache. A process that maps the file then need not
-/// wait for them in the midst of arming.
-fn touch(file: &File, sites: &[Site]) {
-    let mut last = None;
-    for site in sites {
-        let page = site.offset.0 / u64::from(PAGE);
-        if last.replace(page) != Some(page) {
-            // Only the reading matters: what cannot be read, the kernel will refuse.
-            let _ = file.read_at(&mut [0], page * u64::from(PAGE));
-        }
-    }
 }

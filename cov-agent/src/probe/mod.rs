@@ -8,10 +8,12 @@ mod bpf;
 mod btf;
 mod contexts;
 mod counters;
+mod descriptors;
 mod error;
 mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
+mod links;
 mod namespace;
 mod prices;
 #[cfg(test)]

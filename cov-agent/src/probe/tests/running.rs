@@ -231,6 +231,28 @@ fn each_refused_site_is_found_among_thousands() {
     assert_eq!(bpf.counters(armed.id).unwrap(), expected);
 }
 
+/// Where each probe is a descriptor, and there are not enough: the first ones count.
+#[test]
+fn what_finds_no_descriptor_is_refused() {
+    if !kernel() {
+        return;
+    }
+    let _alone = alone();
+    let mut bpf = Bpf::new(Options { one_by_one: true, ..Options::default() }).unwrap();
+    bpf.leave_room_for(5);
+    let first = bpf.attach(&fixture::file(), &sites(), SLOTS).unwrap();
+    assert!(first.refused.is_empty());
+    let armed = bpf.attach(&fixture::file(), &fixture::sled()[..4], 4).unwrap();
+    let refused: Vec<_> = armed.refused.iter().map(|r| (r.site, r.reason.raw_os_error())).collect();
+    assert_eq!(refused, [(2, Some(libc::EMFILE)), (3, Some(libc::EMFILE))]);
+    bpf.track(std::process::id()).unwrap();
+    fixture::slide();
+    assert_eq!(bpf.counters(armed.id).unwrap(), [1, 1, 0, 0]);
+    bpf.detach(first.id).unwrap();
+    let again = bpf.attach(&fixture::file(), &fixture::sled()[..4], 4).unwrap();
+    assert_eq!(again.refused.len(), 1, "what was disarmed has made room");
+}
+
 /// The prices are of this machine, so only their order is sure.
 #[test]
 fn a_hit_has_its_price() {
@@ -256,7 +278,7 @@ fn counts_are_exact_in_a_pid_namespace() {
     let output = Command::new("unshare")
         .args(["--pid", "--fork", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--test-threads=1", "probe::tests::", "--skip", "fake"])
+        .args(["--test-threads=1", "--skip", "fake"])
         .args(["--skip", "in_a_pid_namespace"])
         .args(tests)
         .env(INNER, "1")
