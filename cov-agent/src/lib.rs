@@ -18,4 +18,6 @@ pub mod probe;
 #[cfg(feature = "collect")]
 pub mod process;
 #[cfg(feature = "collect")]
+pub mod python;
+#[cfg(feature = "collect")]
 pub mod runner;

@@ -1,7 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs};
-use crate::config::{self, ContextFrom, LineList};
+use crate::config::{self, ContextFrom, LineList, Python};
 use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -190,6 +190,12 @@ pub struct RunArgs {
     /// cmdline, cgroup or process
     #[arg(long, value_name = "SOURCE")]
     pub context_from: Option<ContextFrom>,
+    /// Who counts lines of Python: auto, monitoring or off
+    #[arg(long, value_name = "ENGINE")]
+    pub python: Option<Python>,
+    /// Count lines of Python as hit or not, which costs next to nothing
+    #[arg(long)]
+    pub python_hits: bool,
     /// Run the program as this user, by name or number
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::setup::Setup;
 use super::{output, refine, summary};
 use crate::config::Settings;
-use crate::coverage::{LossKind, Run, paths};
+use crate::coverage::{CoverageCollector, LossKind, Run, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
@@ -168,6 +168,11 @@ impl<'a> Measurement<'a> {
     /// Whether no line is measured.
     pub(super) fn is_empty(&self) -> bool {
         self.runner.is_empty()
+    }
+
+    /// Where everything is recorded.
+    pub(super) fn collector(&self) -> &CoverageCollector {
+        self.runner.collector()
     }
 
     /// Says that something is not measured.

@@ -63,13 +63,15 @@ pub enum Slug {
     NoSource,
     /// An exclusion marker has no partner.
     Marker,
+    /// Lines of Python are not counted as was asked.
+    Python,
     /// Anything else that failed inside the agent.
     Failed,
 }
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -97,6 +99,7 @@ impl Slug {
         Self::Git,
         Self::NoSource,
         Self::Marker,
+        Self::Python,
         Self::Failed,
     ];
 
@@ -131,6 +134,7 @@ impl Slug {
             Self::Git => "git",
             Self::NoSource => "no-source",
             Self::Marker => "marker",
+            Self::Python => "python",
             Self::Failed => "failed",
         }
     }

@@ -31,6 +31,8 @@ mod output;
 mod patch;
 #[cfg(feature = "collect")]
 mod progress;
+#[cfg(feature = "collect")]
+mod python;
 mod refine;
 mod report;
 mod rows;

@@ -7,6 +7,7 @@ use super::follow::{Follow, not_followed};
 use super::libraries::libraries;
 use super::measure::{Measurement, skipped_message};
 use super::message::{Message, Slug, chain};
+use super::python::Python;
 use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
@@ -26,7 +27,9 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let user = user.map(|name| User::named(name.as_ref())).transpose();
     let user = user.map_err(|e| launch_message(&e))?;
     let mut words = args.command.iter().cloned();
-    let launch = Launch { program: words.next().unwrap_or_default(), args: words.collect(), user };
+    let name = words.next().unwrap_or_default();
+    let python = Python::begin(&setup, settings, &name, console)?;
+    let launch = Launch { program: name, args: words.collect(), user, variables: python.variables() };
     // Early, since the new process begins as a copy of this one, which is still small.
     let held = launch.hold(signals).map_err(|e| launch_message(&e))?;
     // It marks file systems while this process reads and arms.
@@ -68,7 +71,8 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
         }
         Err(error) => return Err(launch_message(&error)),
     };
-    if measurement.is_empty()
+    if !python.finish(&mut measurement)
+        && measurement.is_empty()
         && let Some(program) = skipped.iter().find(|skipped| skipped.path == path)
     {
         console.warning(&skipped_message(&setup, program, measurement.left_out()));

@@ -38,6 +38,8 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
             settings.context_from.command_line("--context-from", args.context_from.clone());
+            settings.python.command_line("--python", args.python);
+            settings.python_counts.command_line("--python-hits", args.python_hits.then_some(false));
         }
         Some(Command::Lines(args)) => {
             args.sources.apply(settings);

@@ -92,6 +92,21 @@ impl Setup {
         (!said.is_empty()).then(|| format!("Only what is selected was measured: {}\n", one_line(said)))
     }
 
+    /// Beginnings of paths, one of which every wanted source file has, with and without links followed.
+    pub(super) fn prefixes(&self) -> Vec<String> {
+        let mut prefixes = self.filter.prefixes();
+        let canonical = |prefix: &String| {
+            let path = self.invoker.canonical(Path::new(prefix))?.display().to_string();
+            let slash = if prefix.ends_with('/') && path != "/" { "/" } else { "" };
+            Some(format!("{path}{slash}"))
+        };
+        let more: Vec<String> = prefixes.iter().filter(|prefix| !prefix.is_empty()).filter_map(canonical).collect();
+        prefixes.extend(more);
+        prefixes.sort();
+        prefixes.dedup();
+        prefixes
+    }
+
     /// A collector over [`files`](Self::files).
     pub(super) fn collector(&self) -> CoverageCollector {
         CoverageCollector::with_files(self.files())

@@ -6,6 +6,7 @@ use super::layer::Layer;
 use super::list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 use super::origin::{Origin, Setting};
 use super::problem::Problem;
+use super::python::Python;
 use super::selected::{Functions, LineLists};
 use super::value::{Color, Precision, Relative, Seconds, Sort, Threshold, Value};
 use std::path::PathBuf;
@@ -165,6 +166,10 @@ keys! {
     user: String, Some("--user"), &[];
     /// Whether processes that the program starts are measured too.
     follow: bool, Some("--no-follow"), &[];
+    /// Who counts lines of Python.
+    python: Python, Some("--python"), &[];
+    /// Whether every hit of a line of Python is counted.
+    python_counts: bool, Some("--python-hits"), &[];
     /// How long running processes are measured.
     duration: Seconds, Some("--duration"), &[];
     /// Lines that are left out.

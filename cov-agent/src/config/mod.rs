@@ -26,6 +26,7 @@ mod list;
 mod origin;
 mod problem;
 mod project;
+mod python;
 mod reference;
 mod selected;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use list::{Formats, PathMap, Patterns, PrefixMap, Regexes};
 pub use origin::{Origin, Setting};
 pub use problem::{ConfigError, Problem};
 pub use project::CoveragePy;
+pub use python::Python;
 pub use reference::reference;
 pub use selected::{Functions, LineList, LineLists, function};
 pub use value::{Color, Precision, Relative, Seconds, Sort, SortColumn, Threshold};

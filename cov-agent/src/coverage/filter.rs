@@ -68,6 +68,30 @@ impl Filter {
         either(&self.include) && !either(&self.exclude)
     }
 
+    /// Beginnings of paths, one of which every matching path has: the include globs, made absolute, up to their first
+    /// wildcard. A directory's ends in a slash; an empty one fits any path.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<String> {
+        let literal = |pattern: &String| {
+            let end = pattern.find(['*', '?', '[', '{', '\\']);
+            let text = pattern.get(..end.unwrap_or(pattern.len())).unwrap_or_default();
+            let anywhere = end == Some(0) || matches!(pattern.as_str(), "" | ".");
+            if anywhere {
+                return String::new();
+            }
+            // Up to the last component that is whole: it may be `..`.
+            let (whole, part) = match text.rsplit_once('/') {
+                _ if text.ends_with("..") => (text, ""),
+                Some(("", part)) => ("/", part),
+                Some(parts) => parts,
+                None => ("", text),
+            };
+            let whole = paths::normalize(&self.directory, if whole.is_empty() { "." } else { whole });
+            format!("{}/{part}", whole.trim_end_matches('/'))
+        };
+        self.include_patterns.iter().map(literal).collect()
+    }
+
     /// The include globs in effect, for messages.
     #[must_use]
     pub fn include_patterns(&self) -> &[String] {
@@ -164,6 +188,15 @@ mod tests {
         assert!(default(&[]).matches(&path("a [1]/x.c")));
         assert!(!default(&["../*.c"]).matches(&path("a [1]/x.c")));
         assert!(!default(&[]).matches("/usr/include/stdio.h"));
+    }
+
+    #[test]
+    fn every_match_has_a_prefix() {
+        let prefixes = |patterns: &[&str]| Filter::new(patterns, &[] as &[&str], "/w/d").unwrap().prefixes();
+        let patterns = ["src/**", "./a.py", "..", "../lib/*.py", "/x/y/z*.py", "/**", "**/*.py", ".", "b/"];
+        let want = ["/w/d/src/", "/w/d/a.py", "/w/", "/w/lib/", "/x/y/z", "/", "", "", "/w/d/b/"];
+        assert_eq!(prefixes(&patterns), want);
+        assert_eq!(prefixes(&[]), ["/w/d/"]);
     }
 
     #[test]

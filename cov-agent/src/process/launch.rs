@@ -25,6 +25,8 @@ pub struct Launch {
     /// at a login. The rest of the environment stays, as does the working directory. `None`: as this
     /// process.
     pub user: Option<User>,
+    /// Variables of its environment that have another value than in this process's.
+    pub variables: Vec<(&'static str, OsString)>,
 }
 
 impl Launch {
@@ -37,9 +39,9 @@ impl Launch {
         let own = Identity::own().map_err(|source| LaunchError::System { doing: "asking who runs this", source })?;
         let identity = self.user.as_ref().map(|user| user.identity.clone());
         let executable = Executable::find(&self.program, identity.as_ref().unwrap_or(&own))?;
-        let variables = self.user.as_ref().map(User::variables);
-        let variables = variables.as_ref().map_or(&[][..], |variables| variables);
-        let execution = Execution::new(&executable, &self.program, &self.args, variables, identity)?;
+        let mut variables = self.variables.clone();
+        variables.extend(self.user.iter().flat_map(User::variables));
+        let execution = Execution::new(&executable, &self.program, &self.args, &variables, identity)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(LaunchError::system("making a pipe"));
         let ((go_in_child, go), (report, report_in_child)) = (pipe()?, pipe()?);
         let inherited = inherited::get();

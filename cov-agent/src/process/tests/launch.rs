@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 fn launch(program: impl AsRef<OsStr>, args: &[&str]) -> Launch {
     let args = args.iter().map(Into::into).collect();
-    Launch { program: program.as_ref().to_owned(), args, user: None }
+    Launch { program: program.as_ref().to_owned(), args, user: None, variables: Vec::new() }
 }
 
 fn signals() -> Signals {

@@ -1,0 +1,44 @@
+//! Who counts lines of Python.
+
+use super::document::Raw;
+use super::value::{Bad, Value, one};
+use std::str::FromStr;
+
+/// Who counts lines of Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Python {
+    /// Whoever can, where there is likely to be Python.
+    #[default]
+    Auto,
+    /// `sys.monitoring`, by a bootstrap in every process.
+    Monitoring,
+    /// Nobody.
+    Off,
+}
+
+impl Python {
+    const NAMES: [(&str, Self); 3] = [("auto", Self::Auto), ("monitoring", Self::Monitoring), ("off", Self::Off)];
+}
+
+impl FromStr for Python {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| format!("give {}", Self::allowed()))
+    }
+}
+
+impl Value for Python {
+    fn allowed() -> String {
+        "auto, monitoring or off".to_owned()
+    }
+
+    fn read(raw: &Raw) -> Result<Self, Bad> {
+        one(raw, |text| text.parse().ok())
+    }
+
+    fn show(&self) -> String {
+        Self::NAMES.iter().find(|(_, value)| value == self).map(|(name, _)| (*name).to_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,204 @@
+//! Lines of Python under `run`, counted by `sys.monitoring` in every Python that has it.
+
+use cov_tests::{
+    Coverage, Workdir, agent_path, assert_counts, copy_python, expected, fixture, kernel, monitored_pythons,
+};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The pythons to test with, if the agent can run here.
+fn pythons() -> Vec<std::path::PathBuf> {
+    if kernel() { monitored_pythons() } else { Vec::new() }
+}
+
+/// `cov-agent run OPTIONS -- PYTHON ARGS`, in `dir`.
+fn run(dir: &Path, options: &[&str], python: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(agent_path());
+    command.arg("run").args(options).arg("--").arg(python).args(args).current_dir(dir);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+fn counted(dir: &Path) -> Coverage {
+    Coverage::read_lcov(&dir.join("coverage/lcov.info"))
+}
+
+/// Lines that have a count, with that count.
+fn lines(coverage: &Coverage, file: &str) -> Vec<(u32, u64)> {
+    coverage.file(file).lines.iter().map(|(line, count)| (*line, *count)).collect()
+}
+
+fn said(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+#[test]
+fn every_hit_is_counted() {
+    for python in pythons() {
+        let dir = Workdir::new(&[]);
+        copy_python(&dir.path(), &["counts.py"]);
+        let output = run(&dir.path(), &[], &python, &["counts.py"]);
+        let what = python.display().to_string();
+        assert_eq!(said(&output.stdout), "closed\nsome\n", "{what}");
+        let stderr = said(&output.stderr);
+        assert!(stderr.contains("cov-agent: sys.monitoring counted the lines of 1 process of Python 3."), "{stderr}");
+        assert!(stderr.contains(", whose environment had PYTHONPATH added\n"), "{stderr}");
+        assert!(!stderr.contains("warning"), "{stderr}");
+        let coverage = counted(&dir.path());
+        assert_counts(&what, &expected(&fixture("python/counts.py"), "python"), coverage.file("counts.py"));
+        assert_eq!(coverage.files.len(), 1, "{:?}", coverage.files.keys());
+    }
+}
+
+#[test]
+fn hits_alone_cost_no_count() {
+    for python in pythons() {
+        let dir = Workdir::new(&[]);
+        copy_python(&dir.path(), &["counts.py"]);
+        drop(run(&dir.path(), &["--python-hits"], &python, &["counts.py"]));
+        let mut want = expected(&fixture("python/counts.py"), "python");
+        // Lower bounds: two functions on one line add up.
+        want.values_mut().for_each(|want| want.count = *want.count.start().min(&1)..=*want.count.end().min(&2));
+        assert_counts(&python.display().to_string(), &want, counted(&dir.path()).file("counts.py"));
+        let json: serde_json::Value = serde_json::from_str(&dir.read("coverage/coverage.json")).unwrap();
+        let file = &json["files"]["counts.py"];
+        assert_eq!(file["excluded_lines"], serde_json::json!([102, 103]));
+    }
+}
+
+#[test]
+fn processes_and_threads_of_every_kind_are_counted() {
+    for python in pythons() {
+        let dir = Workdir::new(&[]);
+        copy_python(&dir.path(), &["processes.py", "work.py"]);
+        let output = run(&dir.path(), &[], &python, &["processes.py"]);
+        let what = python.display().to_string();
+        assert_eq!(said(&output.stdout), "[0, 3, -9, 0, 0, 0, 0]\n", "{what}");
+        assert!(!said(&output.stderr).contains("warning"), "{output:?}");
+        let want = expected(&fixture("python/work.py"), "python");
+        assert_counts(&what, &want, counted(&dir.path()).file("work.py"));
+    }
+}
+
+/// A module in a zip file, code that is compiled under the name of a file, and code that has none.
+#[test]
+fn code_from_odd_places() {
+    const MAIN: &str = "import sys\nsys.path.insert(0, 'lib.zip')\nimport zipped\nzipped.f()\n\
+                        with open('made.py') as file:\n    text = file.read()\n\
+                        exec(compile(text, 'made.py', 'exec'))\nexec('y = 1\\nz = 2\\n')\n";
+    for python in pythons() {
+        let dir = Workdir::new(&[("main.py", MAIN), ("made.py", "for i in range(3):\n    x = i\n")]);
+        dir.write("zipped.py", "def f():\n    return 1\n\n\ndef g():\n    return 2\n");
+        let zip = ["-m", "zipfile", "-c", "lib.zip", "zipped.py"];
+        assert!(Command::new(&python).args(zip).current_dir(dir.path()).status().unwrap().success());
+        std::fs::remove_file(dir.path().join("zipped.py")).unwrap();
+        let output = run(&dir.path(), &[], &python, &["main.py"]);
+        assert!(!said(&output.stderr).contains("warning"), "{output:?}");
+        let coverage = counted(&dir.path());
+        assert_eq!(lines(&coverage, "lib.zip/zipped.py"), [(1, 1), (2, 1), (5, 1), (6, 0)]);
+        assert_eq!(lines(&coverage, "made.py"), [(1, 4), (2, 3)]);
+        assert_eq!(coverage.files.len(), 3, "{:?}", coverage.files.keys());
+    }
+}
+
+#[test]
+fn the_program_finds_everything_as_without_the_agent() {
+    const MAIN: &str = "import os, sys\nprint(sys.path, sorted(sys.modules), sorted(sys.path_importer_cache))\n\
+                        print(sys.modules.get('sitecustomize'), sorted(os.environ))\n";
+    for python in pythons() {
+        let dir = Workdir::new(&[("main.py", MAIN), ("site/sitecustomize.py", "print('chained')\n")]);
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
+        for site in ["site", "elsewhere"] {
+            let [plain, measured] = [false, true].map(|agent| {
+                let mut command = Command::new(if agent { agent_path() } else { &python });
+                if agent {
+                    command.args(["run", "-q", "-o", "elsewhere/out", "--"]).arg(&python);
+                }
+                command.arg("main.py").current_dir(dir.path()).env("PYTHONPATH", dir.path().join(site));
+                command.env("TMPDIR", dir.path().join("tmp")).env("PYTHONDONTWRITEBYTECODE", "1");
+                said(&command.output().unwrap().stdout)
+            });
+            assert_eq!(measured, plain);
+            assert_eq!(plain.starts_with("chained\n"), site == "site", "{plain}");
+        }
+        assert_eq!(dir.names("."), ["elsewhere", "main.py", "site", "tmp"]);
+        assert_eq!((dir.names("site"), dir.names("tmp")), (vec!["sitecustomize.py".to_owned()], Vec::new()));
+    }
+}
+
+/// Files that nothing imported show as missed where the person named what to measure, as coverage.py has it.
+#[test]
+fn files_that_were_never_imported_are_missed() {
+    for python in pythons() {
+        let dir = Workdir::new(&[("src/p/__init__.py", ""), ("src/p/a.py", "x = 1\n")]);
+        dir.write("src/p/b.py", "\"\"\"Doc.\"\"\"\n\n\ndef f(\n    x,\n):\n    return x\n");
+        dir.write("src/p/bad.py", "def f(:\n");
+        dir.write("src/q/not_a_package.py", "x = 1\n");
+        let output =
+            run(&dir.path(), &["--include", "src/**"], &python, &["-c", "import sys; sys.path[0] = 'src'; import p.a"]);
+        let stderr = said(&output.stderr);
+        assert!(stderr.contains("1 damaged parts left out: "), "{stderr}");
+        assert!(stderr.contains("/src/p/bad.py: invalid syntax"), "{stderr}");
+        let coverage = counted(&dir.path());
+        assert_eq!(lines(&coverage, "p/a.py"), [(1, 1)]);
+        assert_eq!(lines(&coverage, "p/b.py"), [(4, 0), (7, 0)]);
+        assert_eq!(coverage.files.len(), 2, "{:?}", coverage.files.keys());
+        // Without that, only what ran.
+        drop(run(&dir.path(), &[], &python, &["-c", "import sys; sys.path[0] = 'src'; import p.a"]));
+        assert_eq!(counted(&dir.path()).files.len(), 1);
+    }
+}
+
+#[test]
+fn what_does_not_count_says_why() {
+    for python in pythons() {
+        let dir = Workdir::new(&[("main.py", "x = 1\n")]);
+        let output = run(&dir.path(), &["--python", "monitoring"], &python, &["-I", "main.py"]);
+        let stderr = said(&output.stderr);
+        assert!(stderr.contains("cov-agent: warning: no Python process was counted: "), "{stderr}");
+        assert!(stderr.contains("(python)\n"), "{stderr}");
+        let output = run(&dir.path(), &["--python", "off"], &python, &["main.py"]);
+        let stderr = said(&output.stderr);
+        assert!(!stderr.contains("sys.monitoring") && !stderr.contains("PYTHONPATH"), "{stderr}");
+    }
+}
+
+/// A test suite that a user without rights runs counts into files of that user's.
+#[test]
+fn another_user_is_counted_too() {
+    for python in pythons() {
+        let public = tempfile::Builder::new().prefix("python").tempdir_in("/var/tmp").unwrap();
+        let dir = public.path();
+        std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap();
+        std::fs::write(dir.join("main.py"), "import os\nprint(os.geteuid())\n").unwrap();
+        // The interpreter may lie where that user cannot go.
+        let reachable = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&python)
+            .args(["-I", "-c", ""])
+            .stderr(std::process::Stdio::null())
+            .status();
+        if !reachable.is_ok_and(|status| status.success()) {
+            continue;
+        }
+        let output = run(dir, &["--user", "nobody"], &python, &["main.py"]);
+        assert_eq!(said(&output.stdout), "65534\n");
+        assert_eq!(lines(&counted(dir), "main.py"), [(1, 1), (2, 1)]);
+    }
+}
+
+/// The line of a native program and those of Python stand in one result.
+#[test]
+fn native_and_python_lines_stand_together() {
+    for python in pythons() {
+        let dir = Workdir::new(&[("main.c", "int main(void) {\n\n    return 0;\n}\n")]);
+        dir.write("main.py", "import subprocess\nfor _ in range(3):\n    subprocess.run(['./main'])\n");
+        let gcc = Command::new("gcc").args(["-g", "-O0", "-o", "main", "main.c"]).current_dir(dir.path()).status();
+        assert!(gcc.unwrap().success());
+        drop(run(&dir.path(), &[], &python, &["main.py"]));
+        let coverage = counted(&dir.path());
+        assert_eq!(lines(&coverage, "main.py"), [(1, 1), (2, 4), (3, 3)]);
+        assert_eq!(lines(&coverage, "main.c"), [(1, 3), (3, 3), (4, 3)]);
+    }
+}
