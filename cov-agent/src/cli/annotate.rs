@@ -55,7 +55,11 @@ pub(super) fn annotate(
 }
 
 /// The files that `names` mean: whole paths, or ends of paths. All of them without names.
-fn chosen<'a>(snapshot: &'a Snapshot, names: &[String], directory: &str) -> Result<Vec<&'a FileCoverage>, Message> {
+pub(super) fn chosen<'a>(
+    snapshot: &'a Snapshot,
+    names: &[String],
+    directory: &str,
+) -> Result<Vec<&'a FileCoverage>, Message> {
     let files: Vec<&FileCoverage> = snapshot
         .files()
         .iter()

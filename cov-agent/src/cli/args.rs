@@ -1,6 +1,6 @@
 //! The command line, as clap reads it.
 
-use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs};
+use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs, TestsArgs, WhoArgs};
 use crate::config::{self, ContextFrom, LineList, Python};
 use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -93,6 +93,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Show sources with the count of each line
     Annotate(AnnotateArgs),
+    /// Show which tests, or other contexts, ran a line
+    Who(WhoArgs),
+    /// Show the tests, or other contexts, in the data: which to run for a change, which add nothing
+    Tests(TestsArgs),
     /// Show the settings in effect, and where each comes from
     Config(ConfigArgs),
 }

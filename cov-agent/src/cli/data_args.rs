@@ -1,8 +1,9 @@
 //! The options of the commands that read coverage data: they need no kernel and no privilege.
 
 use super::args::OutputArgs;
-use crate::config::{Patterns, Precision, PrefixMap, Settings, Sort, Threshold};
+use crate::config::{self, LineList, Patterns, Precision, PrefixMap, Settings, Sort, Threshold};
 use clap::{ArgAction, Args};
+use globset::Glob;
 use std::path::PathBuf;
 
 /// Which data, and which of its source files.
@@ -90,6 +91,9 @@ pub struct ReportArgs {
     /// Show what each context executed
     #[arg(long)]
     pub contexts: bool,
+    /// Only what the contexts that match GLOB executed (repeatable)
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append, value_parser = config::function)]
+    pub context: Vec<Glob>,
     /// Only the files whose numbers are not those of DATA, with the difference
     #[arg(long, value_name = "DATA")]
     pub since: Option<PathBuf>,
@@ -142,6 +146,48 @@ pub struct AnnotateArgs {
     /// The source files to show, as paths or ends of paths [default: all]
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
+}
+
+/// `cov-agent who`.
+#[derive(Debug, Clone, Args)]
+pub struct WhoArgs {
+    /// Which data.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The lines: FILE:7 or FILE:10-20,30; the file is a path or the end of one
+    #[arg(value_name = "FILE:LINES")]
+    pub lines: LineList,
+    /// Coverage data in any readable format: files, directories, or - for standard input
+    /// [default: the output directory]
+    #[arg(value_name = "DATA")]
+    pub data: Vec<PathBuf>,
+}
+
+/// `cov-agent tests`.
+#[derive(Debug, Clone, Args)]
+pub struct TestsArgs {
+    /// Which data.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Only the contexts that ran a line of FILE, or of FILE:10-20,30 (repeatable)
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub touching: Vec<String>,
+    /// Only the contexts that ran a line that has changed since the commit BASE, of which the data are
+    #[arg(long, value_name = "BASE")]
+    pub diff: Option<String>,
+    /// The lines that only one context ran, each with its context
+    #[arg(long, conflicts_with_all = ["touching", "diff", "redundant"])]
+    pub alone: bool,
+    /// The contexts that add nothing: without all of them, the others run the same lines
+    #[arg(long, conflicts_with_all = ["touching", "diff"])]
+    pub redundant: bool,
+    /// Coverage data in any readable format: files, directories, or - for standard input
+    /// [default: the output directory]
+    #[arg(value_name = "DATA")]
+    pub data: Vec<PathBuf>,
 }
 
 /// `cov-agent config`.

@@ -47,9 +47,18 @@ pub(super) fn message(error: &GitError) -> Message {
     Message::new(if matches!(error, GitError::Run(_)) { Slug::CannotRead } else { Slug::Git }, error)
 }
 
+/// How changed lines are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// As they are now.
+    Now,
+    /// As they were before; what was added is named by the lines around it.
+    Before,
+}
+
 /// The lines of the work tree around `directory` that are not as they were where HEAD and `base`
 /// parted: what a merge request changes, and what is not committed yet.
-pub(super) fn changes(directory: &Path, base: &str) -> Result<Changes, GitError> {
+pub(super) fn changes(directory: &Path, base: &str, side: Side) -> Result<Changes, GitError> {
     let git = Git { directory, user: user(directory) };
     let root = git.run(["rev-parse", "--show-toplevel"])?;
     if !root.status.success() {
@@ -62,16 +71,22 @@ pub(super) fn changes(directory: &Path, base: &str) -> Result<Changes, GitError>
     let commit = hash(&commit).ok_or_else(|| GitError::NoCommit(base.to_owned()))?;
     let parted = git.run(["merge-base", &commit, "HEAD"])?;
     let parted = hash(&parted).ok_or_else(|| GitError::NoCommonCommit(base.to_owned()))?;
+    // The other way round, git names the sides the other way round too.
+    let [reverse, from, to] = match side {
+        Side::Now => ["--no-color-moved", "--src-prefix=a/", "--dst-prefix=b/"],
+        Side::Before => ["-R", "--src-prefix=b/", "--dst-prefix=a/"],
+    };
     let diff = git.run([
         "diff",
+        reverse,
         "--unified=0",
         "--no-color",
         "--no-ext-diff",
         "--no-textconv",
         "--find-renames",
         "--ignore-submodules",
-        "--src-prefix=a/",
-        "--dst-prefix=b/",
+        from,
+        to,
         "--inter-hunk-context=0",
         "--no-relative",
         &parted,
@@ -79,7 +94,7 @@ pub(super) fn changes(directory: &Path, base: &str) -> Result<Changes, GitError>
     if !diff.status.success() {
         return Err(GitError::Diff(complaint(&diff)));
     }
-    Ok(Changes { root, touched: patch::parse(&diff.stdout)? })
+    Ok(Changes { root, touched: patch::parse(&diff.stdout, side == Side::Before)? })
 }
 
 /// git, as the right user.

@@ -47,8 +47,10 @@ mod stdout;
 #[cfg(feature = "collect")]
 mod summary;
 mod table;
+mod tests;
 mod untouched;
 mod usage;
+mod who;
 
 use crate::config::Loaded;
 use args::{Command, ConsoleArgs};
@@ -113,6 +115,8 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         Some(Command::Convert(args)) => merge::convert(args, settings, console),
         Some(Command::Report(args)) => report::report(args, settings, console, stdout),
         Some(Command::Check(args)) => check::check(args, settings, console, stdout),
+        Some(Command::Who(args)) => who::who(args, settings, console, stdout),
+        Some(Command::Tests(args)) => tests::tests(args, settings, console, stdout),
         Some(Command::Annotate(args)) => annotate::annotate(args, settings, console, stdout),
         Some(Command::Config(args)) => config::config(args, loaded, stdout),
         #[cfg(feature = "collect")]

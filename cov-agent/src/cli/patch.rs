@@ -14,8 +14,9 @@ pub(super) struct PatchError {
     text: String,
 }
 
-/// The lines that `patch` adds or changes. Deleted lines and files touch nothing that is left.
-pub(super) fn parse(patch: &[u8]) -> Result<Touched, PatchError> {
+/// The lines that `patch` adds or changes. Deleted lines touch nothing that is left; with `neighbours`, the lines
+/// before and after them.
+pub(super) fn parse(patch: &[u8], neighbours: bool) -> Result<Touched, PatchError> {
     let mut touched = Touched::new();
     let mut path: Option<String> = None;
     // Lines of the hunk that are still to come: they may look like anything.
@@ -36,6 +37,9 @@ pub(super) fn parse(patch: &[u8]) -> Result<Touched, PatchError> {
                 if let (Some(path), Some(last)) = (&path, after.1.checked_sub(1)) {
                     let lines = touched.entry(path.clone()).or_default();
                     lines.push(after.0..=after.0.saturating_add(last));
+                } else if let (Some(path), true) = (&path, neighbours) {
+                    let lines = touched.entry(path.clone()).or_default();
+                    lines.push(after.0.max(1)..=after.0.saturating_add(1));
                 }
             }
             _ => {}
@@ -111,7 +115,7 @@ mod tests {
         let lines = |lines: &Vec<RangeInclusive<u32>>| {
             lines.iter().map(|r| format!("{}-{}", r.start(), r.end())).collect::<Vec<_>>().join(" ")
         };
-        parse(patch.as_bytes()).unwrap().iter().map(|(path, l)| format!("{path}: {}", lines(l))).collect()
+        parse(patch.as_bytes(), false).unwrap().iter().map(|(path, l)| format!("{path}: {}", lines(l))).collect()
     }
 
     #[test]
@@ -158,7 +162,7 @@ Binary files a/bin and b/bin differ
 
     #[test]
     fn what_is_no_patch_is_an_error() {
-        let error = parse(b"+++ b/a\n@@ x @@\n").unwrap_err().to_string();
+        let error = parse(b"+++ b/a\n@@ x @@\n", false).unwrap_err().to_string();
         assert_eq!(error, "line 2 of the patch is not what 'git diff' prints: @@ x @@");
         let huge = "+++ b/a\n@@ -1 +4294967295,4294967295 @@\n";
         assert_eq!(show(huge), ["a: 4294967295-4294967295"]);
@@ -167,11 +171,11 @@ Binary files a/bin and b/bin differ
     proptest::proptest! {
         #[test]
         fn nothing_makes_it_panic(patch in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            let _ = parse(&patch);
+            let _ = parse(&patch, true);
             let mut quoted = b"+++ \"b/".to_vec();
             quoted.extend(patch);
             quoted.push(b'"');
-            let _ = parse(&quoted);
+            let _ = parse(&quoted, false);
         }
     }
 }

@@ -54,7 +54,8 @@ impl Chosen {
             said.push(format!("--lines '{list}'"));
         }
         if !settings.lines_diff.is_empty() {
-            let changes = git::changes(directory, &settings.lines_diff).map_err(|error| git::message(&error))?;
+            let changes =
+                git::changes(directory, &settings.lines_diff, git::Side::Now).map_err(|error| git::message(&error))?;
             for (path, ranges) in changes.touched {
                 add(directory, &changes.root.join(path), ranges, invoker, &mut lines);
             }

@@ -67,6 +67,8 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             settings.precision.command_line("--precision", args.precision);
         }
         Some(Command::Annotate(args)) => args.input.files.apply(settings),
+        Some(Command::Who(args)) => args.input.files.apply(settings),
+        Some(Command::Tests(args)) => args.input.files.apply(settings),
         Some(Command::Config(args)) => {
             args.files.apply(settings);
             args.output.apply(settings);

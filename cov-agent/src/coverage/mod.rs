@@ -16,6 +16,7 @@
 //! ```
 
 mod collector;
+mod contexts;
 mod counter;
 mod file;
 mod files;
@@ -34,6 +35,7 @@ pub mod synthetic;
 pub(crate) mod testing;
 
 pub use collector::CoverageCollector;
+pub use contexts::{Place, Reach};
 pub use counter::ExecutionCounter;
 pub use file::{FileCoverage, Function};
 pub use files::{FileHandle, FileTracker};

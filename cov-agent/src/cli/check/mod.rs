@@ -119,7 +119,7 @@ fn below(numbers: Numbers, threshold: f64, precision: usize) -> String {
 
 /// The executable lines that differ from where HEAD and `base` parted, by file.
 fn changed_rows(snapshot: &Snapshot, directory: &str, base: &str, console: Console) -> Result<Vec<Row>, Message> {
-    let changes = git::changes(Path::new(directory), base).map_err(|error| git::message(&error))?;
+    let changes = git::changes(Path::new(directory), base, git::Side::Now).map_err(|error| git::message(&error))?;
     let files = by_path(snapshot, directory);
     let mut rows = Vec::new();
     let mut unknown = 0usize;

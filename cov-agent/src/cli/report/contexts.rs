@@ -1,6 +1,8 @@
 //! What each context executed.
 
+use crate::cli::message::{Message, Slug, one_line};
 use crate::coverage::{ExecutionCounter, Snapshot};
+use globset::{Glob, GlobSet};
 use std::collections::BTreeMap;
 
 /// One context.
@@ -14,6 +16,21 @@ pub(super) struct Context {
     pub(super) lines: usize,
     /// How often, together.
     pub(super) executions: ExecutionCounter,
+}
+
+/// What the contexts that match one of `globs` executed.
+pub(super) fn only(snapshot: Snapshot, globs: &[Glob]) -> Result<Snapshot, Message> {
+    let mut set = GlobSet::builder();
+    globs.iter().for_each(|glob| _ = set.add(glob.clone()));
+    let set = set.build().map_err(|error| Message::new(Slug::Usage, error))?;
+    let known = contexts(&snapshot);
+    if !known.iter().any(|context| set.is_match(&context.name)) {
+        let names: Vec<_> = known.iter().filter(|c| !c.name.is_empty()).take(5).map(|c| one_line(&c.name)).collect();
+        let some =
+            if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
+        return Err(Message::new(Slug::NoData, format!("no context matches; {some}")));
+    }
+    Ok(snapshot.map_files(|file| Some(file.only_contexts(|name| set.is_match(name)))))
 }
 
 /// The contexts of a snapshot, by name.

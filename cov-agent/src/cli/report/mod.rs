@@ -40,7 +40,10 @@ struct Report {
 pub(super) fn report(args: &ReportArgs, settings: &Settings, console: Console, out: Console) -> Result<Exit, Message> {
     let invoker = invoker()?;
     let load = |paths: &[PathBuf]| data::load(paths, settings, args.input.allow_duplicates, &invoker, console);
-    let snapshot = load(&args.data)?;
+    let mut snapshot = load(&args.data)?;
+    if !args.context.is_empty() {
+        snapshot = contexts::only(snapshot, &args.context)?;
+    }
     let directory = working_directory()?;
     let mut rows = rows::rows(&snapshot, &directory);
     if rows.is_empty() {
