@@ -8,8 +8,11 @@ use cov_tests::Workdir;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What each test ran: file, line, count.
-const RUNS: &[(&str, &[(&str, u32, u64)])] = &[
+/// A file, a line of it, and how often it ran.
+type Ran = (&'static str, u32, u64);
+
+/// What each test ran.
+const RUNS: &[(&str, &[Ran])] = &[
     ("", &[("a.c", 1, 1)]),
     ("suite::add", &[("a.c", 1, 2), ("a.c", 2, 7), ("b.c", 5, 1)]),
     ("suite::sub", &[("a.c", 1, 1), ("a.c", 3, 3)]),

@@ -57,9 +57,10 @@ type Lines = Vec<(usize, RangeInclusive<u32>)>;
 
 /// Adds the lines that `FILE` or `FILE:LINES` means.
 fn touching(snapshot: &Snapshot, name: &str, directory: &str, lines: &mut Lines) -> Result<(), Message> {
+    let whole = 1..=u32::MAX;
     let (file, ranges) = match name.parse() {
         Ok(LineList::Of { file, lines }) => (file, lines),
-        _ => (name.to_owned(), Vec::from([1..=u32::MAX])),
+        _ => (name.to_owned(), vec![whole]),
     };
     for file in chosen(snapshot, &[file], directory)? {
         let index = snapshot.files().iter().position(|one| one.path() == file.path());
