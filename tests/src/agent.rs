@@ -3,9 +3,9 @@
 use crate::{Coverage, workspace};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The agent's executable: `COV_AGENT`, else built here.
@@ -54,6 +54,16 @@ pub struct Attached {
     child: Child,
     stderr: BufReader<ChildStderr>,
     said: String,
+}
+
+/// A program under the agent that a test speaks with.
+#[derive(Debug)]
+pub struct Talk {
+    agent: Agent,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    heard: String,
 }
 
 /// What came of it.
@@ -141,6 +151,18 @@ impl Agent {
         Attached { agent: self, child, stderr, said }
     }
 
+    /// Starts it with its input and output in the test's hand.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn talk(mut self) -> Talk {
+        let command = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Talk { agent: self, child, stdin, stdout, heard: String::new() }
+    }
+
     /// Runs it to its end and reads what it wrote.
     ///
     /// # Panics
@@ -171,6 +193,49 @@ impl Agent {
             coverage: Coverage::read_lcov(&lcov),
             json: serde_json::from_slice(&json).expect("coverage.json"),
         }
+    }
+}
+
+impl Talk {
+    /// The agent's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line of the program's.
+    ///
+    /// # Panics
+    /// Where its output ends before.
+    pub fn hear(&mut self, line: &str) {
+        loop {
+            let from = self.heard.len();
+            let read = self.stdout.read_line(&mut self.heard).unwrap();
+            assert_ne!(read, 0, "{line} was not said: {}", self.heard);
+            if self.heard.get(from..).map(str::trim_end) == Some(line) {
+                return;
+            }
+        }
+    }
+
+    /// Gives the program an empty line.
+    ///
+    /// # Panics
+    /// Where it does not read any more.
+    pub fn say(&mut self) {
+        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    /// Ends the program's input, waits until the agent ends and reads what it wrote.
+    ///
+    /// # Panics
+    /// Where it wrote nothing, with what it said.
+    #[must_use]
+    pub fn finish(mut self) -> Outcome {
+        drop(self.stdin.take());
+        self.stdout.read_to_string(&mut self.heard).unwrap();
+        let Output { status, stderr, .. } = self.child.wait_with_output().unwrap();
+        self.agent.collect(Output { status, stdout: self.heard.into_bytes(), stderr })
     }
 }
 

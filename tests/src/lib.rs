@@ -19,7 +19,7 @@ mod sample;
 mod sources;
 mod workdir;
 
-pub use agent::{Agent, Attached, Outcome, agent_path, sources};
+pub use agent::{Agent, Attached, Outcome, Talk, agent_path, sources};
 pub use build::{Build, fixture, scratch, workspace};
 pub use callgrind::{FileLines, Instructions, callgrind_instructions, lines_that_ran};
 pub use compare::{Agreement, keep_report};

@@ -37,11 +37,10 @@ impl Lingering {
         Ok(())
     }
 
-    /// Lets go what is armed on another content of the file `now`.
-    fn end(&mut self, now: Key) -> io::Result<()> {
-        let rewritten =
-            |(keys, _): &mut (Vec<Key>, Linger)| keys.iter().any(|then| then.same_file(now) && *then != now);
-        self.processes.extract_if(.., rewritten).try_for_each(|(_, process)| process.end())
+    /// Lets go what is armed on files that are `gone`.
+    fn end(&mut self, gone: impl Fn(Key) -> bool) -> io::Result<()> {
+        let ended = |(keys, _): &mut (Vec<Key>, Linger)| keys.iter().any(|key| gone(*key));
+        self.processes.extract_if(.., ended).try_for_each(|(_, process)| process.end())
     }
 }
 
@@ -129,7 +128,26 @@ impl<'a> Measurement<'a> {
     /// See [`CoverageTestRunner::disarm_if_rewritten`].
     pub(super) fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), Message> {
         self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))?;
-        self.lingering.end(now).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
+        self.lingering
+            .end(|then| then.same_file(now) && then != now)
+            .map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
+    }
+
+    /// See [`CoverageTestRunner::disarm`].
+    pub(super) fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, Message> {
+        // The other process first: its copies keep the probes armed.
+        self.lingering.end(|armed| armed == key).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;
+        self.runner.disarm(key, amid).map_err(|e| probe_message(&e))
+    }
+
+    /// Whether this content of this file is armed.
+    pub(super) fn is_armed(&self, key: Key) -> bool {
+        self.runner.is_armed(key)
+    }
+
+    /// The processes that are counted now.
+    pub(super) fn tracked(&mut self) -> Result<Vec<u32>, Message> {
+        self.runner.kernel_mut().tracked_processes().map_err(|e| probe_message(&e))
     }
 
     /// Names the contexts that the kernel was told to tell apart.

@@ -17,8 +17,6 @@ mod follow;
 mod git;
 mod invoker;
 #[cfg(feature = "collect")]
-mod libraries;
-#[cfg(feature = "collect")]
 mod lines;
 mod losses;
 #[cfg(feature = "collect")]

@@ -3,8 +3,7 @@
 use super::args::RunArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::follow::{Follow, not_followed};
-use super::libraries::libraries;
+use super::follow::{Candidates, Follow, Loading, libraries, not_followed};
 use super::measure::{Measurement, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::python::Python;
@@ -12,7 +11,7 @@ use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::LossKind;
 use crate::probe::{ContextOptions, Options};
-use crate::process::gate::{Gate, Key};
+use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::{Candidate, Naming};
 use std::io;
@@ -39,19 +38,28 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
     let path = program.path.clone();
     let mut candidates = vec![program];
-    candidates.extend(libraries(&setup, &path, console));
-    let known = candidates.iter().filter_map(|c| Key::of(&c.file).ok()).collect();
+    candidates.extend(libraries(&setup, &candidates[0], &Loading::own(&setup), console));
+    let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
+    let known = known.map_err(|e| failed("opening the program", &e))?;
     let naming = Naming::new(settings.context_from.value.clone());
     let contexts = naming.executed_with().map(|area| ContextOptions { executed: Some(area) });
     let options = Options { follow: settings.follow.value, contexts, ..Options::default() };
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, setup.scope)?;
+    let (armed, later) = std::thread::scope(|threads| {
+        let later = threads.spawn(|| match settings.follow.value {
+            true => Candidates::find(&setup, Some(&path)),
+            false => Candidates::default(),
+        });
+        (Measurement::arm(&setup, console, candidates, options, setup.scope), later.join())
+    });
+    let (mut measurement, skipped) = armed?;
+    let later = later.map_err(|_| failed("looking for libraries", &io::ErrorKind::Other.into()))?;
     if contexts.is_some() {
         measurement.name_contexts(naming, settings.max_contexts.value);
     }
     measurement.track(held.pid())?;
     let ended = std::thread::scope(|threads| {
         let follow =
-            gate.and_then(|gate| gate.map(|gate| Follow::begin(gate, threads, &setup, console, known)).transpose());
+            gate.and_then(|gate| gate.map(|gate| Follow::begin(gate, threads, &setup, console, &known, &later, &measurement)).transpose());
         let follow = follow.unwrap_or_else(|error| {
             console.warning(&not_followed(&error));
             None

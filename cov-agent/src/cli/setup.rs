@@ -52,6 +52,11 @@ impl Setup {
         Ok(Self { invoker, directory, search, scope, filter, chosen, default_root })
     }
 
+    /// The directory whose sources are measured where nothing else is asked for.
+    pub(super) fn root(&self) -> PathBuf {
+        filter::default_root(&self.directory)
+    }
+
     /// The tracker of source files: filtered, and with links followed as far as the person may.
     pub(super) fn files(&self) -> FileTracker {
         let invoker = self.invoker.clone();

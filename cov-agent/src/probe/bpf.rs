@@ -170,8 +170,10 @@ impl Bpf {
     }
 
     /// The processes that are counted now, by number.
-    #[cfg(test)]
-    pub(super) fn tracked_processes(&mut self) -> Result<Vec<u32>, ProbeError> {
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn tracked_processes(&mut self) -> Result<Vec<u32>, ProbeError> {
         let tracked = self.tracked()?;
         let pids: Result<std::collections::BTreeSet<_>, _> = tracked.keys().collect();
         pids.map(|pids| pids.into_iter().collect()).map_err(|error| ProbeError::of("listing processes", error))

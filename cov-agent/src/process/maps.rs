@@ -63,8 +63,29 @@ impl<'a> Mapping<'a> {
     }
 }
 
+/// The file of the mapping at `address` in process `pid`, as the process sees its path.
+pub(super) fn at(pid: u32, address: u64) -> io::Result<Option<PathBuf>> {
+    let maps = fs::read(format!("/proc/{pid}/maps"))?;
+    let holds = |mapping: &Mapping<'_>| {
+        let ends = mapping.range.split_once('-').map(|(from, to)| [from, to].map(|end| u64::from_str_radix(end, 16)));
+        matches!(ends, Some([Ok(from), Ok(to)]) if (from..to).contains(&address))
+    };
+    let mut mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
+    Ok(mappings.find(holds).map(|mapping| PathBuf::from(mapping.path)))
+}
+
+/// Whether process `pid` has the file of this inode mapped; with `executable`, as code.
+pub(super) fn maps_inode(pid: u32, inode: u64, executable: bool) -> io::Result<bool> {
+    let maps = fs::read(format!("/proc/{pid}/maps"))?;
+    let mut mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse);
+    Ok(mappings.any(|mapping| mapping.inode == inode && (mapping.executable || !executable)))
+}
+
 /// The files that process `pid` has mapped executable.
-pub(super) fn objects(pid: u32) -> Result<MappedObjects, AttachError> {
+///
+/// # Errors
+/// If the process has ended or may not be looked into.
+pub fn objects(pid: u32) -> Result<MappedObjects, AttachError> {
     let maps = fs::read(format!("/proc/{pid}/maps")).map_err(AttachError::system(pid, "reading its mappings"))?;
     let mut found = BTreeMap::new();
     let mut missed = Vec::new();

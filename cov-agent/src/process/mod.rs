@@ -5,8 +5,10 @@
 //! program must not notice that it was started by the agent: what it inherits is what the agent
 //! itself inherited, see [`Launch`].
 
+mod arguments;
 mod attached;
 mod child;
+mod created;
 mod error;
 mod executable;
 pub mod gate;
@@ -15,6 +17,7 @@ mod inherited;
 mod launch;
 mod linger;
 mod maps;
+mod opening;
 mod pidfd;
 mod procfs;
 mod program;
@@ -23,12 +26,15 @@ mod signals;
 mod tests;
 mod witness;
 
+pub use arguments::{ExecArguments, exec_arguments};
 pub use attached::{Attached, AttachedEvent};
+pub use created::Created;
 pub use error::{AttachError, LaunchError};
 pub use executable::Executable;
 pub use identity::{Identity, User};
 pub use launch::{Held, Launch};
 pub use linger::Linger;
-pub use maps::{MappedObject, MappedObjects};
-pub use program::{Ending, Program, ProgramEvent, block_on, readable};
+pub use maps::{MappedObject, MappedObjects, objects as mapped_objects};
+pub use opening::{Opening, executes, opening, still_uses};
+pub use program::{Ending, Program, ProgramEvent, any_readable, block_on, readable};
 pub use signals::Signals;

@@ -222,8 +222,11 @@ impl Report {
     }
 }
 
-/// Waits until one of `fds` can be read.
-pub(super) async fn any_readable<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+/// Waits until one of `fds` can be read. Needs a tokio runtime with I/O; may be cancelled.
+///
+/// # Errors
+/// When the system gives no descriptors.
+pub async fn any_readable<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     let watched = fds.map(watch).collect::<io::Result<Vec<_>>>()?;
     std::future::poll_fn(|context| {
         let ready = watched.iter().any(|fd| fd.poll_read_ready(context).is_ready());

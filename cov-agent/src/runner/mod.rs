@@ -67,6 +67,11 @@ impl<K: Kernel> CoverageTestRunner<K> {
         &self.kernel
     }
 
+    /// The kernel, to ask it what is not of this trait.
+    pub fn kernel_mut(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
     /// The collector, with its losses.
     #[must_use]
     pub fn collector(&self) -> &CoverageCollector {
@@ -102,15 +107,44 @@ impl<K: Kernel> CoverageTestRunner<K> {
     pub fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), ProbeError> {
         let rewritten = |object: &ArmedObject| object.version.is_some_and(|then| then.same_file(now) && then != now);
         while let Some(at) = self.armed.iter().position(rewritten) {
-            let object = self.armed.swap_remove(at);
-            let counters = self.kernel.detach(object.id)?;
-            let contexts = match &mut self.contexts {
-                Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
-                None => Vec::new(),
-            };
-            record::record(&self.collector, &object, &counters, &contexts);
+            self.disarm_at(at, record::record)?;
         }
         Ok(())
+    }
+
+    /// Disarms this content of this file, if it is armed, and records what was counted until then: `amid` runs, so that
+    /// the counts are lower bounds. Whether it was armed.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, ProbeError> {
+        let mut found = false;
+        while let Some(at) = self.armed.iter().position(|object| object.version == Some(key)) {
+            self.disarm_at(at, if amid { record::record_amid } else { record::record })?;
+            found = true;
+        }
+        Ok(found)
+    }
+
+    fn disarm_at(
+        &mut self,
+        at: usize,
+        record: fn(&CoverageCollector, &ArmedObject, &[u64], &[record::ContextHits]),
+    ) -> Result<(), ProbeError> {
+        let object = self.armed.swap_remove(at);
+        let counters = self.kernel.detach(object.id)?;
+        let contexts = match &mut self.contexts {
+            Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
+            None => Vec::new(),
+        };
+        record(&self.collector, &object, &counters, &contexts);
+        Ok(())
+    }
+
+    /// Whether this content of this file is armed.
+    #[must_use]
+    pub fn is_armed(&self, key: Key) -> bool {
+        self.armed.iter().any(|object| object.version == Some(key))
     }
 
     /// Takes note of contexts that have begun or are over, and of their counts. To be called when the kernel has

@@ -30,6 +30,14 @@ impl Candidate {
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
         Ok(Self { path: path.into(), file: file.into() })
     }
+
+    /// The same file once more.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), file: self.file.try_clone()? })
+    }
 }
 
 /// An object with wanted sources, ready to be armed.

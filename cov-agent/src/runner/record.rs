@@ -52,6 +52,42 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
     }
 }
 
+/// Records what the counters of `object` say of its lines when processes are amid running it: what has flowed into a
+/// piece of code need not have flowed out of it yet, so nothing can be told by subtraction.
+pub(super) fn record_amid(
+    collector: &CoverageCollector,
+    object: &ArmedObject,
+    counters: &[u64],
+    contexts: &[ContextHits],
+) {
+    let plan = &object.plan;
+    collector.object(plan.object.to_string(), object.path.display().to_string());
+    let files = Files::new(collector, &plan.files, &plan.object.to_string());
+    let adds = |sum: &[Term]| sum.iter().all(|term| term.coefficient > 0);
+    let record = |counters: &[u64], context: &str| {
+        let least = |sum: &[Term]| if adds(sum) { plan::sum(sum, counters) } else { 0 };
+        for formula in &plan.lines {
+            let seen = formula.seen.iter().any(|sum| least(sum) > 0);
+            let count = u64::try_from(least(&formula.count).max(seen.into())).unwrap_or(u64::MAX);
+            if let Some(file) = files.get(formula.file).filter(|_| context.is_empty() || count > 0) {
+                file.lock().record(formula.line, ExecutionCounter::at_least(count), context);
+            }
+        }
+        for formula in &plan.functions {
+            let count = u64::try_from(least(&formula.count)).unwrap_or(u64::MAX);
+            if let Some(file) = files.get(formula.file) {
+                file.lock().function(formula.line, formula.name.as_str(), ExecutionCounter::at_least(count));
+            }
+        }
+    };
+    record(counters, "");
+    for (context, hits) in contexts {
+        let count = |slot| hits.get(&slot).copied().unwrap_or(0);
+        let counters: Vec<u64> = (0u32..).take(counters.len()).map(count).collect();
+        record(&counters, context);
+    }
+}
+
 /// Records the hits in contexts, looking only at what depends on their counters: a test runs a small part.
 fn record_contexts(object: &ArmedObject, files: &Files, slots: usize, contexts: &[ContextHits]) {
     if contexts.is_empty() {

@@ -11,6 +11,7 @@ mod server;
 mod sys;
 mod wire;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
@@ -54,7 +55,7 @@ impl Key {
     }
 }
 
-/// An exec that waits for [`Gate::answer`].
+/// An exec, or the opening of a watched file, that waits for [`Gate::answer`].
 #[derive(Debug)]
 pub struct Held {
     /// The process that waits, as this namespace numbers it; 0 if it has no number here.
@@ -63,6 +64,8 @@ pub struct Held {
     pub file: File,
     /// Which file it is.
     pub key: Key,
+    /// Whether the process only opens the file, which is [watched](Gate::watch).
+    pub opening: bool,
     id: u32,
 }
 
@@ -178,10 +181,15 @@ impl Gate {
         loop {
             match wire::receive(&self.socket, RecvFlags::DONTWAIT) {
                 Ok(Some((Message::Held { id, process, key }, Some(file)))) => {
-                    return Ok(Some(Held { process, file: File::from(file), key, id }));
+                    return Ok(Some(Held { process, file: File::from(file), key, opening: false, id }));
                 }
-                // This process had no room for the descriptor: the exec is not looked at.
-                Ok(Some((Message::Held { id, key, .. }, None))) => self.reply(id, false, key)?,
+                Ok(Some((Message::Opened { id, process, key }, Some(file)))) => {
+                    return Ok(Some(Held { process, file: File::from(file), key, opening: true, id }));
+                }
+                // This process had no room for the descriptor: the file is not looked at.
+                Ok(Some((Message::Held { id, key, .. } | Message::Opened { id, key, .. }, None))) => {
+                    self.reply(id, false, key)?;
+                }
                 Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
                     self.losses = GateLosses { unanswered, unmarked };
                 }
@@ -211,6 +219,41 @@ impl Gate {
     /// When the gate is gone.
     pub fn remember(&self, key: Key) -> Result<(), GateError> {
         self.reply(0, true, key)
+    }
+
+    /// Holds whoever opens this file from now on; not its execs, which are held anyway. A file that is no regular one
+    /// is not watched: for each event the kernel opens it, which would wake those who wait at a pipe.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn watch(&self, file: &File) -> Result<(), GateError> {
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(());
+        }
+        self.pass(Message::Watch, file)
+    }
+
+    /// Holds them no longer.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn unwatch(&self, file: &File) -> Result<(), GateError> {
+        self.pass(Message::Unwatch, file)
+    }
+
+    /// Sends a file, waiting for room: nobody else tells the gate of it.
+    fn pass(&self, message: Message, file: &File) -> Result<(), GateError> {
+        loop {
+            match wire::send(&self.socket, message, Some(file.as_fd())) {
+                Ok(()) => return Ok(()),
+                Err(Errno::AGAIN) => {
+                    let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+                    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+                    let _ = poll(&mut fds, Some(&patience));
+                }
+                Err(errno) => return Err(GateError::Gone { source: errno.into() }),
+            }
+        }
     }
 
     /// Asks again about a file: it is not armed any more.

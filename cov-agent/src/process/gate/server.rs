@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(450);
 /// Execs that wait at the same time; one more is let go.
 const WAITING: usize = 256;
+/// Execs that are remembered: the kernel asks about the opening of their file right after the exec.
+const EXECS: usize = 256;
 /// Events that one read(2) takes at the most.
 const EVENTS: usize = 32;
 
@@ -39,6 +41,9 @@ struct Gate<'a> {
     begun: bool,
     known: Known,
     waiting: Vec<Waiting>,
+    /// Who executed which file lately; the place that is overwritten next.
+    execs: Vec<(u32, Key)>,
+    next_exec: usize,
     next_id: u32,
     unanswered: u32,
     unmarked: Arc<AtomicU32>,
@@ -77,6 +82,8 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
         begun: false,
         known: Known::new(),
         waiting: Vec::with_capacity(WAITING),
+        execs: vec![(0, Key::default()); EXECS],
+        next_exec: 0,
         next_id: 0,
         unanswered: 0,
         unmarked: Arc::clone(&unmarked),
@@ -175,6 +182,12 @@ impl Gate<'_> {
                 }
                 Ok(Some((Message::Forget { key }, _))) => self.known.remove(&key),
                 Ok(Some((Message::Begin, _))) => self.begun = true,
+                Ok(Some((Message::Watch, Some(file)))) => {
+                    let _ = sys::watch(self.group, &file, libc::FAN_MARK_ADD);
+                }
+                Ok(Some((Message::Unwatch, Some(file)))) => {
+                    let _ = sys::watch(self.group, &file, libc::FAN_MARK_REMOVE);
+                }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) | Err(Errno::CONNRESET) => return Ok(false),
                 Err(Errno::AGAIN) => return Ok(true),
@@ -230,11 +243,13 @@ impl Gate<'_> {
             self.unanswered = self.unanswered.saturating_add(1);
             return false;
         };
-        if self.known.contains(&key) {
+        if self.is_answered_for(event, key) {
             return false;
         }
         self.next_id = self.next_id.wrapping_add(1);
-        let message = Message::Held { id: self.next_id, process: event.process, key };
+        let (id, process) = (self.next_id, event.process);
+        let message =
+            if event.exec { Message::Held { id, process, key } } else { Message::Opened { id, process, key } };
         let asked = self.waiting.len() < WAITING
             && !self.agent_is_absent()
             && wire::send(self.agent, message, Some(event.file.as_fd())).is_ok();
@@ -242,5 +257,17 @@ impl Gate<'_> {
             self.unanswered = self.unanswered.saturating_add(1);
         }
         asked
+    }
+
+    /// Whether the agent need not be asked: it knows who executes this file, or it was asked when the process executed it.
+    fn is_answered_for(&mut self, event: &sys::Event, key: Key) -> bool {
+        if event.exec {
+            if let Some(place) = self.execs.get_mut(self.next_exec) {
+                *place = (event.process, key);
+            }
+            self.next_exec = (self.next_exec + 1) % EXECS;
+            return self.known.contains(&key);
+        }
+        self.execs.contains(&(event.process, key))
     }
 }

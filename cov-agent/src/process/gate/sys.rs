@@ -10,11 +10,13 @@ use std::path::Path;
 /// The length of `struct fanotify_event_metadata`.
 const METADATA: usize = size_of::<libc::fanotify_event_metadata>();
 
-/// One exec that waits for an answer.
+/// One exec, or opening of a watched file, that waits for an answer.
 #[derive(Debug)]
 pub(super) struct Event {
-    /// The file that is to run.
+    /// The file that is to run, or to be opened.
     pub(super) file: OwnedFd,
+    /// Whether it is an exec.
+    pub(super) exec: bool,
     /// The process that waits, as this process's namespace numbers it; 0 if it has no number there.
     pub(super) process: u32,
 }
@@ -56,23 +58,34 @@ pub(super) fn mark(group: BorrowedFd<'_>, point: &Path) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Holds whoever opens `file`, which must be a regular file: it is opened once more for each event, which is more
+/// than looking for anything else.
+pub(super) fn watch(group: BorrowedFd<'_>, file: &OwnedFd, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: without a path the descriptor says which file.
+    let result = unsafe {
+        libc::fanotify_mark(group.as_raw_fd(), flags, libc::FAN_OPEN_PERM, file.as_raw_fd(), std::ptr::null())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Takes the next event out of `bytes`, which read(2) filled from a group. `None` at the end.
 /// An event without file (the queue overflowed) is passed over.
 pub(super) fn next_event(bytes: &mut &[u8]) -> Option<Event> {
     loop {
-        let (length, fd, process) = parse(bytes)?;
+        let (length, mask, fd, process) = parse(bytes)?;
         *bytes = &bytes[length..];
         if fd >= 0 {
             // SAFETY: the kernel opened this descriptor for us with the event, and each event is
             // taken from the buffer once.
             let file = unsafe { OwnedFd::from_raw_fd(fd) };
-            return Some(Event { file, process: u32::try_from(process).unwrap_or(0) });
+            let exec = mask & libc::FAN_OPEN_EXEC_PERM != 0;
+            return Some(Event { file, exec, process: u32::try_from(process).unwrap_or(0) });
         }
     }
 }
 
-/// Length, descriptor and process of the event at the beginning of `bytes`.
-fn parse(bytes: &[u8]) -> Option<(usize, i32, i32)> {
+/// Length, mask, descriptor and process of the event at the beginning of `bytes`.
+fn parse(bytes: &[u8]) -> Option<(usize, u64, i32, i32)> {
     // Layout: event_len u32, vers u8, reserved u8, metadata_len u16, mask u64, fd i32, pid i32.
     let head = bytes.get(..METADATA)?;
     let word = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
@@ -80,7 +93,8 @@ fn parse(bytes: &[u8]) -> Option<(usize, i32, i32)> {
     if length < METADATA || length > bytes.len() {
         return None;
     }
-    Some((length, word(16)?.cast_signed(), word(20)?.cast_signed()))
+    let mask = head.get(8..16)?.try_into().ok().map(u64::from_ne_bytes)?;
+    Some((length, mask, word(16)?.cast_signed(), word(20)?.cast_signed()))
 }
 
 /// Lets the exec of `file` go on.

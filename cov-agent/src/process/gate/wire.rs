@@ -25,6 +25,8 @@ pub(super) enum Message {
     Failed { errno: i32 },
     /// Gate to agent: `process` waits in an exec of the file that comes with this datagram.
     Held { id: u32, process: u32, key: Key },
+    /// Gate to agent: `process` waits in open(2) of the watched file that comes with this datagram.
+    Opened { id: u32, process: u32, key: Key },
     /// Gate to agent: how many execs were let go unanswered, and how many file systems are unmarked.
     Losses { unanswered: u32, unmarked: u32 },
     /// Agent to gate: let the exec go; `remember`: whoever runs this file later is let go at once.
@@ -33,6 +35,10 @@ pub(super) enum Message {
     Forget { key: Key },
     /// Agent to gate: hold execs from now on.
     Begin,
+    /// Agent to gate: hold whoever opens the file that comes with this datagram.
+    Watch,
+    /// Agent to gate: hold them no longer.
+    Unwatch,
 }
 
 impl Message {
@@ -45,6 +51,9 @@ impl Message {
             Self::Answer { id, remember, key } => (5, id, u32::from(remember), key),
             Self::Forget { key } => (6, 0, 0, key),
             Self::Begin => (7, 0, 0, Key::default()),
+            Self::Watch => (8, 0, 0, Key::default()),
+            Self::Unwatch => (9, 0, 0, Key::default()),
+            Self::Opened { id, process, key } => (10, id, process, key),
         };
         let mut words = [0; 2 + Key::WORDS];
         words[0] = kind;
@@ -66,6 +75,9 @@ impl Message {
             5 => Self::Answer { id: first, remember: second != 0, key },
             6 => Self::Forget { key },
             7 => Self::Begin,
+            8 => Self::Watch,
+            9 => Self::Unwatch,
+            10 => Self::Opened { id: first, process: second, key },
             _ => return None,
         })
     }
@@ -128,6 +140,9 @@ mod tests {
             Message::Answer { id: 1, remember: true, key },
             Message::Answer { id: 1, remember: false, key },
             Message::Forget { key },
+            Message::Watch,
+            Message::Unwatch,
+            Message::Opened { id: 3, process: 4, key },
         ] {
             send(&a, message, None).unwrap();
             let (got, file) = receive(&b, RecvFlags::empty()).unwrap().unwrap();

@@ -1,0 +1,286 @@
+//! Programs that counted processes start, and libraries that they load late: the gate holds each exec, and each opening
+//! of a library, until what will run is known and armed; and each reader of an armed file, until it is disarmed.
+
+mod candidates;
+mod libraries;
+mod read;
+mod readers;
+
+pub(super) use candidates::Candidates;
+pub(super) use libraries::{Loading, libraries};
+
+use super::console::Console;
+use super::measure::{Measurement, is_system_library};
+use super::message::{Message, Slug, chain};
+use super::setup::Setup;
+use crate::coverage::LossKind;
+use crate::plan::Scope;
+use crate::process::gate::{Gate, GateError, Held, Key};
+use crate::process::{Created, Opening, any_readable, executes, opening};
+use crate::runner::Candidate;
+use read::{Answer, Question, read_files};
+use readers::{Free, Readers};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::thread::Scope as Threads;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// How often those who read disarmed files are looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Holds and arms what counted processes execute and load.
+pub(super) struct Follow {
+    gate: Gate,
+    console: Console,
+    questions: Sender<Question>,
+    answers: UnboundedReceiver<Answer>,
+    /// Who waits for a file to be read.
+    waiting: HashMap<Key, Vec<Held>>,
+    /// Libraries that come to be; `None` where the kernel does not tell.
+    created: Option<Created>,
+    readers: Readers,
+}
+
+/// What a person must know where execs cannot be held.
+pub(super) fn not_followed(error: &GateError) -> Message {
+    let slug = match error {
+        GateError::Refused { .. } => Slug::NoPrivilege,
+        GateError::Gone { .. } => Slug::Failed,
+    };
+    let text =
+        format!("other programs that it starts, and libraries that it loads later, are not measured: {}", chain(error));
+    Message::new(slug, text)
+}
+
+impl Follow {
+    /// Holds execs at `gate` from now on, and openings of the `candidates`; a thread reads programs. `known` is what was
+    /// read already.
+    ///
+    /// # Errors
+    /// Execs cannot be held.
+    pub(super) fn begin<'scope>(
+        mut gate: Gate,
+        threads: &'scope Threads<'scope, '_>,
+        setup: &'scope Setup,
+        console: Console,
+        known: &[Candidate],
+        candidates: &Candidates,
+        measurement: &Measurement<'_>,
+    ) -> Result<Self, GateError> {
+        if candidates.incomplete {
+            console.detail("not all directories were searched for libraries that may be loaded later");
+        }
+        let created = Created::beside(candidates.roots.iter().map(PathBuf::as_path));
+        let created = created.inspect_err(|error| console.detail(&format!("files that are made: {error}"))).ok();
+        gate.begin()?;
+        let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
+        for key in &keys {
+            gate.remember(*key)?;
+        }
+        let armed = known.iter().map(|object| &object.file);
+        let armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
+        candidates.files.iter().chain(armed).try_for_each(|file| gate.watch(file))?;
+        console.detail(&format!("{} libraries may be loaded later", candidates.files.len()));
+        let (questions, asked) = std::sync::mpsc::channel();
+        let (answer, answers) = unbounded_channel();
+        threads.spawn(move || read_files(setup, console, &|_| true, keys, &asked, &answer));
+        let (waiting, readers) = (HashMap::new(), Readers::default());
+        Ok(Self { gate, console, questions, answers, waiting, created, readers })
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn wait(&mut self) -> io::Result<Step> {
+        let fds = std::iter::once(self.gate.as_fd()).chain(self.created.iter().map(|created| created.as_fd()));
+        let glance = async {
+            match self.readers.is_empty() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(GLANCE).await,
+            }
+        };
+        tokio::select! {
+            readable = any_readable(fds) => readable.map(|()| Step(None)),
+            () = glance => Ok(Step(None)),
+            Some(answer) = self.answers.recv() => Ok(Step(Some(answer))),
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// The gate or the kernel fails: nothing is held any more.
+    pub(super) fn go_on(&mut self, step: Step, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+        if let Some(answer) = step.0 {
+            self.arm(answer, measurement)?;
+        }
+        self.watch_created()?;
+        while let Some(held) = self.gate.next_held().map_err(|e| not_followed(&e))? {
+            // Whoever runs or opens it: stale probes would break it.
+            measurement.disarm_if_rewritten(held.key)?;
+            if held.opening {
+                self.consider_opening(held, measurement)?;
+            } else {
+                self.consider_exec(held, measurement)?;
+            }
+        }
+        for Free { key, path, file } in self.readers.done() {
+            let objects = vec![Candidate { path, file }];
+            // What runs it is amid its run.
+            let (loading, scope, since) = (None, Scope::Part, Instant::now());
+            let _ = self.questions.send(Question { key, objects, loading, scope, again: true, since });
+        }
+        Ok(())
+    }
+
+    /// Watches libraries that were made.
+    fn watch_created(&mut self) -> Result<(), Message> {
+        let Some(created) = &self.created else { return Ok(()) };
+        match created.next(&|name: &OsStr| candidates::is_library(name)) {
+            Ok((files, missed)) => {
+                if missed {
+                    self.console.detail("some of the files that were made were missed");
+                }
+                files.iter().try_for_each(|file| self.gate.watch(file)).map_err(|e| not_followed(&e))
+            }
+            Err(error) => {
+                self.console.detail(&format!("files that are made: {error}"));
+                self.created = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn consider_exec(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+        if !measurement.tracks(held.process)? {
+            return self.let_go(&held, false);
+        }
+        if let Some((reader, process)) = self.readers.of(held.key) {
+            let detail = format!("{} ran while {} ({process}) was reading it", path_of(&held).display(), reader.display());
+            measurement.lose(LossKind::UnattachedObjects, detail);
+            return self.let_go(&held, false);
+        }
+        let (loading, arguments) = Loading::of_exec(held.process);
+        let path = path_of(&held);
+        // The dynamic loader may be given a program by hand, another one each time.
+        let given = arguments.given_to_loader(&path).and_then(|given| Candidate::open(&loading.find(&given)).ok());
+        match given {
+            Some(given) => {
+                let key = Key::of(&given.file).unwrap_or(held.key);
+                self.ask(held, key, vec![given], Some(loading), measurement)
+            }
+            None => {
+                let objects = held.file.try_clone().map(|file| Candidate { path, file }).into_iter().collect();
+                let key = held.key;
+                self.ask(held, key, objects, Some(loading), measurement)
+            }
+        }
+    }
+
+    fn consider_opening(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+        match opening(held.process) {
+            Ok(Opening::Loading) => {
+                if !measurement.tracks(held.process)? || measurement.is_armed(held.key) {
+                    return self.let_go(&held, false);
+                }
+                let path = path_of(&held);
+                if is_system_library(&path) {
+                    self.gate.unwatch(&held.file).map_err(|e| not_followed(&e))?;
+                    return self.let_go(&held, false);
+                }
+                let objects = held.file.try_clone().map(|file| Candidate { path, file }).into_iter().collect();
+                let key = held.key;
+                self.ask(held, key, objects, None, measurement)
+            }
+            Ok(Opening::Reading { program }) => self.make_way(&held, program, measurement),
+            // It is gone, or is in no namespace of ours.
+            Err(_) => self.let_go(&held, false),
+        }
+    }
+
+    /// Disarms a file for a program that may see its breakpoints.
+    fn make_way(&mut self, held: &Held, program: PathBuf, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+        let inode = held.file.metadata().map_or(0, |metadata| metadata.ino());
+        // One that runs the file sees them in its own code anyhow.
+        if !(measurement.is_armed(held.key) || self.readers.of(held.key).is_some())
+            || readers::is_harmless(&program)
+            || executes(held.process, inode)
+        {
+            return self.let_go(held, false);
+        }
+        let path = path_of(held);
+        let in_use = measurement.tracked()?.into_iter().any(|process| executes(process, inode));
+        self.console.detail(&format!("{}: disarmed while {} ({}) reads it", path.display(), program.display(), held.process));
+        if measurement.disarm(held.key, in_use)? && in_use {
+            let detail = format!("{}, while {} ({}) was reading it", path.display(), program.display(), held.process);
+            measurement.lose(LossKind::DisarmedCounters, detail);
+        }
+        self.gate.forget(held.key).map_err(|e| not_followed(&e))?;
+        if let Ok(file) = held.file.try_clone() {
+            self.readers.add(held.key, held.process, program, (path, file), in_use);
+        }
+        self.let_go(held, false)
+    }
+
+    /// Has files read, unless they are being read already, while `held` waits.
+    fn ask(
+        &mut self,
+        held: Held,
+        key: Key,
+        objects: Vec<Candidate>,
+        loading: Option<Loading>,
+        measurement: &Measurement<'_>,
+    ) -> Result<(), Message> {
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            waiting.push(held);
+            return Ok(());
+        }
+        // What was disarmed for a reader is known, and is to be armed anew.
+        let (again, since) = (!measurement.is_armed(key), Instant::now());
+        let question = Question { key, objects, loading, scope: Scope::Whole, again, since };
+        if question.objects.is_empty() || self.questions.send(question).is_err() {
+            return self.let_go(&held, false);
+        }
+        self.waiting.insert(key, vec![held]);
+        Ok(())
+    }
+
+    fn arm(&mut self, answer: Answer, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+        let Answer { key, path, objects, seen, late } = answer;
+        if let Some(time) = late
+            && !objects.prepared.is_empty()
+        {
+            let detail =
+                format!("{}: it may have run before its probes were armed, {time:.1?} after its exec", path.display());
+            measurement.lose(LossKind::UnattachedObjects, detail);
+        }
+        let armed = measurement.add(objects);
+        for Candidate { file, .. } in &seen {
+            let armed = Key::of(file).is_ok_and(|key| measurement.is_armed(key));
+            let told = if armed { self.gate.watch(file) } else { self.gate.unwatch(file) };
+            told.map_err(|e| not_followed(&e))?;
+        }
+        for held in self.waiting.remove(&key).unwrap_or_default() {
+            // A loader is asked about each time: what it is given is another program the next time.
+            let remember = held.key == key && !held.opening;
+            self.let_go(&held, remember)?;
+        }
+        armed.map(drop)
+    }
+
+    fn let_go(&self, held: &Held, remember: bool) -> Result<(), Message> {
+        self.gate.answer(held, remember).map_err(|e| not_followed(&e))
+    }
+}
+
+/// The path of a file that is waited for, in the agent's view.
+fn path_of(held: &Held) -> PathBuf {
+    std::fs::read_link(format!("/proc/self/fd/{}", held.file.as_raw_fd())).unwrap_or_default()
+}
+
+/// What [`Follow::wait`] has waited for.
+pub(super) struct Step(Option<Answer>);

@@ -1,0 +1,93 @@
+//! The thread that reads files while those who need them wait.
+
+use super::libraries::{Loading, libraries};
+use crate::cli::console::Console;
+use crate::cli::measure::is_system_library;
+use crate::cli::setup::Setup;
+use crate::plan::Scope;
+use crate::process::gate::Key;
+use crate::runner::{Candidate, Objects, prepare};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// What takes longer than this to read may have been let go by the gate meanwhile.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A file to be read.
+pub(super) struct Question {
+    /// Which one.
+    pub key: Key,
+    /// The file, and for the dynamic loader the program that it is given.
+    pub objects: Vec<Candidate>,
+    /// How the program will be loaded; `None` for what is no program: its libraries are not looked for.
+    pub loading: Option<Loading>,
+    /// What of it will be counted.
+    pub scope: Scope,
+    /// Whether it was read before, and is to be read all the same.
+    pub again: bool,
+    /// Since when somebody waits.
+    pub since: Instant,
+}
+
+/// A file that was read, and its libraries.
+pub(super) struct Answer {
+    /// Which one was asked for.
+    pub key: Key,
+    /// Its path.
+    pub path: PathBuf,
+    /// What is to be armed.
+    pub objects: Objects,
+    /// All files that were looked at, measured or not.
+    pub seen: Vec<Candidate>,
+    /// How long it had to wait, if that was too long: it may have begun to run.
+    pub late: Option<Duration>,
+}
+
+/// Reads one file after the other, so that of a library that several use the first waits for all.
+pub(super) fn read_files(
+    setup: &Setup,
+    console: Console,
+    wants: &dyn Fn(&Path) -> bool,
+    mut known: HashSet<Key>,
+    asked: &Receiver<Question>,
+    answers: &UnboundedSender<Answer>,
+) {
+    let files = setup.files();
+    for Question { key, objects, loading, scope, again, since } in asked {
+        if again {
+            known.remove(&key);
+        }
+        let path = objects.first().map(|object| object.path.clone()).unwrap_or_default();
+        let mut candidates = objects;
+        if let Some(loading) = loading {
+            let more: Vec<Candidate> =
+                candidates.iter().flat_map(|program| libraries(setup, program, &loading, console)).collect();
+            candidates.extend(more);
+        }
+        candidates.retain(|candidate| {
+            !is_system_library(&candidate.path)
+                && wants(&candidate.path)
+                && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
+        });
+        let read = |candidates, scope| {
+            setup.planning(&files, scope, |options| prepare(candidates, &setup.search, options, &|| ()))
+        };
+        let copies = || -> Vec<Candidate> {
+            let copy = |c: &Candidate| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? });
+            candidates.iter().filter_map(copy).collect()
+        };
+        let mut objects = read(copies(), scope);
+        let time = since.elapsed();
+        let late = (time > PATIENCE && scope == Scope::Whole).then_some(time);
+        if late.is_some() && !objects.prepared.is_empty() {
+            // Its beginning is not counted.
+            objects = read(copies(), Scope::Part);
+        }
+        if answers.send(Answer { key, path, objects, seen: candidates, late }).is_err() {
+            return;
+        }
+    }
+}

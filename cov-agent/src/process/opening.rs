@@ -1,0 +1,115 @@
+//! What a process that waits in open(2) wants of the file: to load it, or to read it.
+
+use super::maps;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The x86-64 numbers of open, openat and openat2.
+const OPENS: [&str; 3] = ["2", "257", "437"];
+/// The entry of the auxiliary vector that says where the dynamic loader lies (`AT_BASE`).
+const AT_BASE: u64 = 7;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// To be loaded: the dynamic loader opens it.
+    Loading,
+    /// To be read, by this program.
+    Reading {
+        /// The program's file.
+        program: PathBuf,
+    },
+}
+
+/// What process `pid` opens a file for, while it waits for leave to.
+///
+/// The loader is known by where the system call comes from: glibc's has calls of its own in its own file. musl's is the
+/// C library itself, so that there all opening is loading.
+///
+/// # Errors
+/// The process is gone, or may not be looked into.
+pub fn opening(pid: u32) -> io::Result<Opening> {
+    let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+    let loader = loader(pid)?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Some(from) = opens_from(&task?.path()) else { continue };
+        let Some(file) = maps::at(pid, from)? else { continue };
+        if is_loader(&file) || loader.as_ref() == Some(&file) {
+            return Ok(Opening::Loading);
+        }
+    }
+    Ok(Opening::Reading { program })
+}
+
+/// Whether process `pid` executes code of this inode.
+#[must_use]
+pub fn executes(pid: u32, inode: u64) -> bool {
+    maps::maps_inode(pid, inode, true).unwrap_or(false)
+}
+
+/// Whether process `pid` has the file of this inode open, or mapped, or is opening some file. Not once it has ended.
+#[must_use]
+pub fn still_uses(pid: u32, inode: u64) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    if tasks.filter_map(|task| opens_from(&task.path())).next().is_some() {
+        return true;
+    }
+    let open = || {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|metadata| metadata.ino() == inode)
+    };
+    maps::maps_inode(pid, inode, false).unwrap_or(false) || open()
+}
+
+/// Where in the program a thread is that waits in an opening call (proc_pid_syscall(5)).
+fn opens_from(task: &Path) -> Option<u64> {
+    let text = fs::read_to_string(task.join("syscall")).ok()?;
+    let mut words = text.split_whitespace();
+    OPENS.contains(&words.next()?).then_some(())?;
+    u64::from_str_radix(words.last()?.strip_prefix("0x")?, 16).ok()
+}
+
+/// The file of the process's dynamic loader, if the kernel loaded one.
+fn loader(pid: u32) -> io::Result<Option<PathBuf>> {
+    let vector = fs::read(format!("/proc/{pid}/auxv"))?;
+    let words: Vec<u64> = vector.as_chunks().0.iter().copied().map(u64::from_ne_bytes).collect();
+    let base = words.as_chunks::<2>().0.iter().find(|[kind, _]| *kind == AT_BASE).map(|[_, value]| *value);
+    match base {
+        Some(base) if base != 0 => maps::at(pid, base),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a file is a dynamic loader by its name: one that is run by hand is no process's loader to the kernel.
+pub(super) fn is_loader(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ["ld-linux", "ld-musl", "ld64.so", "ld.so", "ld-2."].iter().any(|start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loaders_have_their_names() {
+        for path in ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1", "/usr/lib/ld-2.31.so"] {
+            assert!(is_loader(Path::new(path)), "{path}");
+        }
+        for path in ["/usr/bin/ld", "/usr/bin/ld.gold", "/usr/bin/ld.lld", "/lib/libld.so", "/usr/bin/ldd"] {
+            assert!(!is_loader(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn this_process_uses_its_own_program_and_opens_nothing() {
+        let own = std::process::id();
+        let inode = fs::metadata("/proc/self/exe").unwrap().ino();
+        assert!(executes(own, inode) && still_uses(own, inode));
+        assert!(!still_uses(u32::MAX, inode));
+        assert!(matches!(opening(own).unwrap(), Opening::Reading { program } if program == std::env::current_exe().unwrap()));
+        let loader = loader(own).unwrap().unwrap();
+        assert!(is_loader(&loader), "{}", loader.display());
+    }
+}
