@@ -3,7 +3,7 @@
 #![cfg(feature = "collect")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use cov_agent::process::gate::{Gate, Held, Key};
+use cov_agent::process::gate::{Gate, Held, Key, Remember};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::Write as _;
@@ -47,7 +47,7 @@ fn wait_for(gate: &mut Gate, key: Key) -> Held {
             if held.key == key {
                 return held;
             }
-            gate.answer(&held, false).unwrap();
+            gate.answer(&held, Remember::No).unwrap();
         }
         poll(&mut [PollFd::new(&*gate, PollFlags::IN)], None).unwrap();
     }
@@ -64,7 +64,7 @@ fn answer_until_done(gate: &mut Gate, child: std::thread::JoinHandle<Child>) -> 
     while !waiter.is_finished() {
         while let Some(held) = gate.next_held().unwrap() {
             keys.push(held.key);
-            gate.answer(&held, false).unwrap();
+            gate.answer(&held, Remember::No).unwrap();
         }
         let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
         poll(&mut [PollFd::new(&*gate, PollFlags::IN)], Some(&soon)).unwrap();
@@ -83,7 +83,7 @@ fn a_program_waits_until_it_is_answered_for_and_is_known_from_then_on() {
     assert!(!child.is_finished(), "the exec waits");
     let command = std::fs::read_link(format!("/proc/{}/exe", held.process)).unwrap();
     assert_ne!(command, program, "it runs no instruction of the program yet");
-    gate.answer(&held, true).unwrap();
+    gate.answer(&held, Remember::Yes).unwrap();
     answer_until_done(&mut gate, child);
 
     // Known now: let go without a question.
@@ -94,7 +94,7 @@ fn a_program_waits_until_it_is_answered_for_and_is_known_from_then_on() {
     gate.forget(key(&program)).unwrap();
     let child = start(&program);
     let held = wait_for(&mut gate, key(&program));
-    gate.answer(&held, true).unwrap();
+    gate.answer(&held, Remember::Yes).unwrap();
     answer_until_done(&mut gate, child);
 
     let before = key(&program);
@@ -102,8 +102,66 @@ fn a_program_waits_until_it_is_answered_for_and_is_known_from_then_on() {
     assert_ne!(key(&program), before);
     let child = start(&program);
     let held = wait_for(&mut gate, key(&program));
-    gate.answer(&held, true).unwrap();
+    gate.answer(&held, Remember::Yes).unwrap();
     answer_until_done(&mut gate, child);
+}
+
+#[test]
+fn who_opens_a_watched_file_waits_and_who_executes_it_is_asked_about_once() {
+    let Some(mut gate) = gate() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let program = program(directory.path());
+    gate.watch(&File::open(&program).unwrap()).unwrap();
+    let open = || {
+        let program = program.clone();
+        std::thread::spawn(move || Command::new("/bin/cat").arg(program).stdout(Stdio::null()).spawn().unwrap())
+    };
+    let child = open();
+    let held = wait_for(&mut gate, key(&program));
+    assert!(held.opening);
+    assert_eq!(
+        std::fs::read_link(format!("/proc/{}/exe", held.process)).unwrap(),
+        std::fs::canonicalize("/bin/cat").unwrap()
+    );
+    gate.answer(&held, Remember::Yes).unwrap();
+    assert!(!answer_until_done(&mut gate, child).contains(&key(&program)));
+    // An answer for execs holds for these alone.
+    let child = open();
+    let held = wait_for(&mut gate, key(&program));
+    assert!(held.opening);
+    gate.answer(&held, Remember::No).unwrap();
+    answer_until_done(&mut gate, child);
+    let child = start(&program);
+    assert!(!answer_until_done(&mut gate, child).contains(&key(&program)), "known, and not held as an opening either");
+    // Not watched any more.
+    gate.unwatch(&File::open(&program).unwrap()).unwrap();
+    assert!(!answer_until_done(&mut gate, open()).contains(&key(&program)));
+    // A pipe never is: the kernel opens what it tells of.
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    gate.watch(&file).unwrap();
+    assert!(!answer_until_done(&mut gate, start(&program)).contains(&key(&pipe)));
+}
+
+#[test]
+fn a_loader_is_asked_about_only_where_it_is_executed_itself() {
+    let Some(mut gate) = gate() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let program = program(directory.path());
+    let loader = PathBuf::from("/lib64/ld-linux-x86-64.so.2");
+    let loaded = key(&loader);
+    let child = start(&program);
+    let held = wait_for(&mut gate, key(&program));
+    gate.answer(&held, Remember::Yes).unwrap();
+    let held = wait_for(&mut gate, loaded);
+    gate.answer(&held, Remember::AsLoader).unwrap();
+    answer_until_done(&mut gate, child);
+    let child = start(&program);
+    assert!(!answer_until_done(&mut gate, child).contains(&loaded), "it loads a program");
+    let by_hand =
+        std::thread::spawn(move || Command::new(loader).arg("/bin/true").stdin(Stdio::null()).spawn().unwrap());
+    assert!(answer_until_done(&mut gate, by_hand).contains(&loaded), "it is given a program");
 }
 
 #[test]
@@ -136,13 +194,13 @@ fn a_stopped_agent_holds_nobody_for_long_and_others_not_at_all() {
     assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
     // It goes on: what is new is held again.
     while let Some(held) = gate.next_held().unwrap() {
-        gate.answer(&held, false).unwrap();
+        gate.answer(&held, Remember::No).unwrap();
     }
     let third = directory.path().join("third");
     std::fs::copy(&first, &third).unwrap();
     let child = start(&third);
     let held = wait_for(&mut gate, key(&third));
-    gate.answer(&held, true).unwrap();
+    gate.answer(&held, Remember::Yes).unwrap();
     answer_until_done(&mut gate, child);
 }
 
@@ -186,7 +244,7 @@ fn a_file_system_that_is_mounted_later_is_marked_too() {
     let early = program(point);
     let child = start(&early);
     let held = wait_for(&mut gate, key(&early));
-    gate.answer(&held, true).unwrap();
+    gate.answer(&held, Remember::Yes).unwrap();
     answer_until_done(&mut gate, child);
 
     // One that comes while the gate is there: held as soon as its mark is.

@@ -13,16 +13,7 @@ const SHARED: [&str; 2] = ["-shared", "-fPIC"];
 
 /// The counts of plugin.c when it was loaded `loads` times and called `calls` times.
 fn plugin(loads: u64, calls: u64) -> BTreeMap<u32, u64> {
-    BTreeMap::from([
-        (4, loads),
-        (5, loads),
-        (6, loads),
-        (8, calls),
-        (9, calls),
-        (10, 0),
-        (11, calls),
-        (12, calls),
-    ])
+    BTreeMap::from([(4, loads), (5, loads), (6, loads), (8, calls), (9, calls), (10, 0), (11, calls), (12, calls)])
 }
 
 /// The counts of work.c when it ran `runs` times and looped `loops` times in all.
@@ -122,7 +113,8 @@ fn the_dynamic_loader_called_by_hand() {
     let dir = scratch();
     build(dir.path(), "c/work.c", "work", &[]);
     let loader = "/lib64/ld-linux-x86-64.so.2";
-    let script = format!("{loader} ./work 3 && {loader} --library-path /lib ./work 4 && cp work again && {loader} ./again 5");
+    let script =
+        format!("{loader} ./work 3 && {loader} --library-path /lib ./work 4 && cp work again && {loader} ./again 5");
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).go();
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
     assert_eq!(outcome.coverage.file("work.c").lines, work(3, 12), "{}", outcome.stderr());
@@ -136,7 +128,7 @@ fn a_program_in_another_root() {
     }
     let dir = scratch();
     build(dir.path(), "c/library.c", "liblibrary.so", &SHARED);
-    let flags = ["-L.", "-llibrary", "-Wl,-rpath,/opt"];
+    let flags = ["-Wl,--no-as-needed", "-L.", "-llibrary", "-Wl,-rpath,/opt"];
     let program = build(dir.path(), "c/uses_library.c", "program", &flags);
     let root = dir.path().join("root");
     let script = "for f in /lib64/ld-linux-x86-64.so.2 $(ldd ./program | grep -o '/[^ ]*libc[^ ]*'); do \

@@ -58,8 +58,9 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     }
     measurement.track(held.pid())?;
     let ended = std::thread::scope(|threads| {
-        let follow =
-            gate.and_then(|gate| gate.map(|gate| Follow::begin(gate, threads, &setup, console, &known, &later, &measurement)).transpose());
+        let follow = gate.and_then(|gate| {
+            gate.map(|gate| Follow::begin(gate, threads, &setup, console, &known, &later, &measurement)).transpose()
+        });
         let follow = follow.unwrap_or_else(|error| {
             console.warning(&not_followed(&error));
             None

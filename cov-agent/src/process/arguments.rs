@@ -1,13 +1,13 @@
 //! The arguments and the environment of a program that is not running yet: its process waits in execve(2), and has them
 //! in its memory.
 
-use super::opening::is_loader;
+use super::opening::{is_loader, waiting_call};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The x86-64 numbers of execve and execveat.
 const EXECVE: &str = "59";
@@ -19,6 +19,8 @@ const MAX_WORD: usize = 1 << 17;
 /// What a program will be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecArguments {
+    /// The file as the call names it: for a script that, not its interpreter.
+    pub file: PathBuf,
     /// Its arguments; the first is its name.
     pub words: Vec<OsString>,
     /// Its environment, as `NAME=VALUE`.
@@ -33,27 +35,34 @@ pub fn exec_arguments(pid: u32) -> Option<ExecArguments> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let memory = File::open(process.join("mem")).ok()?;
     let directory = fs::read_link(process.join("cwd")).ok()?;
-    let tasks = fs::read_dir(process.join("task")).ok()?;
-    let call = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("syscall")).ok());
-    let [words, environment] = call.filter_map(|text| pointers(&text)).next()?;
-    Some(ExecArguments { words: vector(&memory, words).ok()?, environment: vector(&memory, environment).ok()?, directory })
+    let [file, words, environment] = waiting_call(pid, pointers)?;
+    let [words, environment] = [words, environment].map(|at| vector(&memory, at).ok());
+    let file = PathBuf::from(string(&memory, file).ok()?);
+    Some(ExecArguments { file, words: words?, environment: environment?, directory })
 }
 
 impl ExecArguments {
     /// The value of an environment variable; empty if it is not set.
     #[must_use]
     pub fn variable(&self, name: &str) -> &[u8] {
-        let value = |word: &'_ OsString| word.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::len);
+        let value =
+            |word: &'_ OsString| word.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::len);
         let found = self.environment.iter().find_map(|word| value(word).map(|length| (word, length)));
         found.and_then(|(word, length)| word.as_bytes().get(word.len() - length..)).unwrap_or_default()
     }
 
-    /// The program that a dynamic loader is asked to run, if `file` is one and is asked to (ld.so(8)).
+    /// Whether it is a dynamic loader that is executed, by hand.
     #[must_use]
-    pub fn given_to_loader(&self, file: &Path) -> Option<PathBuf> {
+    pub fn is_loader(&self) -> bool {
+        is_loader(&self.file)
+    }
+
+    /// The program that a dynamic loader is asked to run (ld.so(8)).
+    #[must_use]
+    pub fn given_to_loader(&self) -> Option<PathBuf> {
         const WITH_VALUE: [&str; 6] =
             ["--library-path", "--inhibit-rpath", "--audit", "--argv0", "--preload", "--glibc-hwcaps-mask"];
-        if !is_loader(file) {
+        if !self.is_loader() {
             return None;
         }
         let mut words = self.words.iter().skip(1);
@@ -68,8 +77,8 @@ impl ExecArguments {
     }
 }
 
-/// Where the arguments and the environment lie, by what proc_pid_syscall(5) says.
-fn pointers(text: &str) -> Option<[u64; 2]> {
+/// Where the file's name, the arguments and the environment lie, by what proc_pid_syscall(5) says.
+fn pointers(text: &str) -> Option<[u64; 3]> {
     let mut words = text.split_whitespace();
     let call = words.next()?;
     let mut pointer = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
@@ -78,8 +87,7 @@ fn pointers(text: &str) -> Option<[u64; 2]> {
     } else if call != EXECVE {
         return None;
     }
-    let _path = pointer()?;
-    Some([pointer()?, pointer()?])
+    Some([pointer()?, pointer()?, pointer()?])
 }
 
 /// The strings that the array at `address` points to, up to the null at its end.
@@ -141,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_call_is_recognised() {
-        assert_eq!(pointers("59 0x1 0x20 0x300 0x0 0x0 0x0 0x7ffc 0x7f00"), Some([0x20, 0x300]));
-        assert_eq!(pointers("322 0x5 0x1 0x20 0x300 0x0 0x0 0x7ffc 0x7f00"), Some([0x20, 0x300]));
+        assert_eq!(pointers("59 0x1 0x20 0x300 0x0 0x0 0x0 0x7ffc 0x7f00"), Some([0x1, 0x20, 0x300]));
+        assert_eq!(pointers("322 0x5 0x1 0x20 0x300 0x0 0x0 0x7ffc 0x7f00"), Some([0x1, 0x20, 0x300]));
         for text in ["257 0x1 0x2 0x3 0x0 0x0 0x0 0x7ffc 0x7f00", "running", "-1 0x7ffc 0x7f00", ""] {
             assert_eq!(pointers(text), None, "{text}");
         }
@@ -150,18 +158,18 @@ mod tests {
 
     #[test]
     fn the_loaders_program_is_found_behind_its_options() {
-        let words = |words: &[&str]| ExecArguments {
+        let words = |file: &str, words: &[&str]| ExecArguments {
+            file: file.into(),
             words: words.iter().map(OsString::from).collect(),
             environment: vec!["LD_PRELOADED=no".into(), "LD_PRELOAD=a.so".into()],
             directory: "/w".into(),
         };
-        let loader = Path::new("/lib64/ld-linux-x86-64.so.2");
-        let given = |list: &[&str]| words(list).given_to_loader(loader);
+        let given = |list: &[&str]| words("/lib64/ld-linux-x86-64.so.2", list).given_to_loader();
         assert_eq!(given(&["ld.so", "./prog", "--x"]), Some("/w/./prog".into()));
         assert_eq!(given(&["ld.so", "--library-path", "/l", "--list", "/bin/prog"]), Some("/bin/prog".into()));
         assert_eq!(given(&["ld.so", "--version"]), None);
-        assert_eq!(words(&["x", "prog"]).given_to_loader(Path::new("/bin/cat")), None);
-        assert_eq!(words(&[]).variable("LD_PRELOAD"), b"a.so");
-        assert_eq!(words(&[]).variable("LD_LIBRARY_PATH"), b"");
+        assert_eq!(words("/bin/cat", &["x", "prog"]).given_to_loader(), None);
+        assert_eq!(words("", &[]).variable("LD_PRELOAD"), b"a.so");
+        assert_eq!(words("", &[]).variable("LD_LIBRARY_PATH"), b"");
     }
 }

@@ -5,11 +5,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The x86-64 numbers of open, openat and openat2.
 const OPENS: [&str; 3] = ["2", "257", "437"];
 /// The entry of the auxiliary vector that says where the dynamic loader lies (`AT_BASE`).
 const AT_BASE: u64 = 7;
+
+/// How long a thread of which the kernel has told may take to go to sleep.
+const FALLING_ASLEEP: Duration = Duration::from_millis(20);
 
 /// What a file is opened for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +37,34 @@ pub enum Opening {
 pub fn opening(pid: u32) -> io::Result<Opening> {
     let program = fs::read_link(format!("/proc/{pid}/exe"))?;
     let loader = loader(pid)?;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Some(from) = opens_from(&task?.path()) else { continue };
-        let Some(file) = maps::at(pid, from)? else { continue };
-        if is_loader(&file) || loader.as_ref() == Some(&file) {
-            return Ok(Opening::Loading);
+    let loads = waiting_call(pid, |call| {
+        let mut words = call.split_whitespace();
+        OPENS.contains(&words.next()?).then_some(())?;
+        let from = u64::from_str_radix(words.last()?.strip_prefix("0x")?, 16).ok()?;
+        let file = maps::at(pid, from).ok()??;
+        (is_loader(&file) || loader.as_ref() == Some(&file)).then_some(())
+    });
+    Ok(if loads.is_some() { Opening::Loading } else { Opening::Reading { program } })
+}
+
+/// What `wanted` makes of the system call in which a thread of process `pid` waits, as proc_pid_syscall(5) writes it. A
+/// thread of which the kernel has just told may not have gone to sleep yet: then it is waited for.
+pub(super) fn waiting_call<T>(pid: u32, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        let mut running = false;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+            let Ok(call) = fs::read_to_string(task.ok()?.path().join("syscall")) else { continue };
+            running |= call.starts_with("running");
+            if let Some(found) = wanted(&call) {
+                return Some(found);
+            }
         }
+        if !running || begun.elapsed() > FALLING_ASLEEP {
+            return None;
+        }
+        std::thread::sleep(Duration::from_micros(100));
     }
-    Ok(Opening::Reading { program })
 }
 
 /// Whether process `pid` executes code of this inode.
@@ -52,23 +76,18 @@ pub fn executes(pid: u32, inode: u64) -> bool {
 /// Whether process `pid` has the file of this inode open, or mapped, or is opening some file. Not once it has ended.
 #[must_use]
 pub fn still_uses(pid: u32, inode: u64) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    if tasks.filter_map(|task| opens_from(&task.path())).next().is_some() {
-        return true;
-    }
     let open = || {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         entries.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|metadata| metadata.ino() == inode)
     };
-    maps::maps_inode(pid, inode, false).unwrap_or(false) || open()
+    let opens = |call: &str| call.split_whitespace().next().filter(|number| OPENS.contains(number)).map(drop);
+    maps::maps_inode(pid, inode, false).unwrap_or(false) || open() || waiting_call(pid, opens).is_some()
 }
 
-/// Where in the program a thread is that waits in an opening call (proc_pid_syscall(5)).
-fn opens_from(task: &Path) -> Option<u64> {
-    let text = fs::read_to_string(task.join("syscall")).ok()?;
-    let mut words = text.split_whitespace();
-    OPENS.contains(&words.next()?).then_some(())?;
-    u64::from_str_radix(words.last()?.strip_prefix("0x")?, 16).ok()
+/// Whether process `pid` has not ended.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    super::procfs::stat(pid).is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
 
 /// The file of the process's dynamic loader, if the kernel loaded one.
@@ -83,7 +102,8 @@ fn loader(pid: u32) -> io::Result<Option<PathBuf>> {
 }
 
 /// Whether a file is a dynamic loader by its name: one that is run by hand is no process's loader to the kernel.
-pub(super) fn is_loader(path: &Path) -> bool {
+#[must_use]
+pub fn is_loader(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     ["ld-linux", "ld-musl", "ld64.so", "ld.so", "ld-2."].iter().any(|start| name.starts_with(start))
 }
@@ -108,7 +128,9 @@ mod tests {
         let inode = fs::metadata("/proc/self/exe").unwrap().ino();
         assert!(executes(own, inode) && still_uses(own, inode));
         assert!(!still_uses(u32::MAX, inode));
-        assert!(matches!(opening(own).unwrap(), Opening::Reading { program } if program == std::env::current_exe().unwrap()));
+        assert!(
+            matches!(opening(own).unwrap(), Opening::Reading { program } if program == std::env::current_exe().unwrap())
+        );
         let loader = loader(own).unwrap().unwrap();
         assert!(is_loader(&loader), "{}", loader.display());
     }

@@ -29,12 +29,14 @@ pub(in crate::cli) struct Candidates {
 impl Candidates {
     /// Looks below the directory whose sources are measured, beside the program, and where the environment says.
     pub(in crate::cli) fn find(setup: &Setup, program: Option<&Path>) -> Self {
-        let mut roots = vec![setup.root()];
+        // The nearest first: the time may not suffice for all.
+        let mut roots = vec![setup.directory.clone()];
         let beside = program.and_then(Path::parent).filter(|directory| !is_of_the_system(directory));
         roots.extend(beside.map(Path::to_owned));
         let variables = VARIABLES.iter().filter_map(std::env::var_os);
         let named = variables.flat_map(|value| std::env::split_paths(&value).collect::<Vec<_>>());
         roots.extend(named.filter(|path| path.is_absolute() && !is_of_the_system(path)));
+        roots.push(setup.root());
         below(roots)
     }
 }

@@ -42,7 +42,8 @@ impl Loading {
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let place = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
         // Another mount namespace has the same root only where it has the same mounts below it too.
-        let elsewhere = place(&root.join(".")) != place(Path::new("/")) || namespace("self") != namespace(&pid.to_string());
+        let elsewhere =
+            place(&root.join(".")) != place(Path::new("/")) || namespace("self") != namespace(&pid.to_string());
         let root_path = std::fs::read_link(&root).unwrap_or_default();
         let loading = Self {
             library_path: arguments.variable("LD_LIBRARY_PATH").to_vec(),
@@ -108,6 +109,8 @@ pub(in crate::cli) fn libraries(
         }
         !system
     });
-    let open = |path: &PathBuf| Candidate::open(&loading.find(path)).ok().map(|found| Candidate { path: path.clone(), ..found });
+    let open = |path: &PathBuf| {
+        Candidate::open(&loading.find(path)).ok().map(|found| Candidate { path: path.clone(), ..found })
+    };
     measured.filter_map(open).collect()
 }

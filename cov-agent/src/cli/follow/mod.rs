@@ -15,8 +15,8 @@ use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::coverage::LossKind;
 use crate::plan::Scope;
-use crate::process::gate::{Gate, GateError, Held, Key};
-use crate::process::{Created, Opening, any_readable, executes, opening};
+use crate::process::gate::{Gate, GateError, Held, Key, Remember};
+use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
 use crate::runner::Candidate;
 use read::{Answer, Question, read_files};
 use readers::{Free, Readers};
@@ -78,14 +78,15 @@ impl Follow {
         }
         let created = Created::beside(candidates.roots.iter().map(PathBuf::as_path));
         let created = created.inspect_err(|error| console.detail(&format!("files that are made: {error}"))).ok();
-        gate.begin()?;
+        candidates.files.iter().try_for_each(|file| gate.watch(file))?;
         let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         for key in &keys {
             gate.remember(*key)?;
         }
         let armed = known.iter().map(|object| &object.file);
-        let armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
-        candidates.files.iter().chain(armed).try_for_each(|file| gate.watch(file))?;
+        let mut armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
+        armed.try_for_each(|file| gate.watch(file))?;
+        gate.begin()?;
         console.detail(&format!("{} libraries may be loaded later", candidates.files.len()));
         let (questions, asked) = std::sync::mpsc::channel();
         let (answer, answers) = unbounded_channel();
@@ -128,13 +129,18 @@ impl Follow {
                 self.consider_exec(held, measurement)?;
             }
         }
+        self.arm_again();
+        Ok(())
+    }
+
+    /// Has what nobody reads any more armed again.
+    fn arm_again(&mut self) {
         for Free { key, path, file } in self.readers.done() {
-            let objects = vec![Candidate { path, file }];
+            let object = Candidate { path, file };
             // What runs it is amid its run.
             let (loading, scope, since) = (None, Scope::Part, Instant::now());
-            let _ = self.questions.send(Question { key, objects, loading, scope, again: true, since });
+            let _ = self.questions.send(Question { key, object, loading, scope, again: true, since });
         }
-        Ok(())
     }
 
     /// Watches libraries that were made.
@@ -157,48 +163,48 @@ impl Follow {
 
     fn consider_exec(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
         if !measurement.tracks(held.process)? {
-            return self.let_go(&held, false);
+            return self.let_go(&held);
         }
+        self.arm_again();
         if let Some((reader, process)) = self.readers.of(held.key) {
-            let detail = format!("{} ran while {} ({process}) was reading it", path_of(&held).display(), reader.display());
+            let detail =
+                format!("{} ran while {} ({process}) was reading it", path_of(&held).display(), reader.display());
             measurement.lose(LossKind::UnattachedObjects, detail);
-            return self.let_go(&held, false);
+            return self.let_go(&held);
         }
         let (loading, arguments) = Loading::of_exec(held.process);
         let path = path_of(&held);
-        // The dynamic loader may be given a program by hand, another one each time.
-        let given = arguments.given_to_loader(&path).and_then(|given| Candidate::open(&loading.find(&given)).ok());
-        match given {
-            Some(given) => {
-                let key = Key::of(&given.file).unwrap_or(held.key);
-                self.ask(held, key, vec![given], Some(loading), measurement)
+        if is_loader(&path) {
+            if !arguments.is_loader() {
+                return self.gate.answer(&held, Remember::AsLoader).map_err(|e| not_followed(&e));
             }
-            None => {
-                let objects = held.file.try_clone().map(|file| Candidate { path, file }).into_iter().collect();
-                let key = held.key;
-                self.ask(held, key, objects, Some(loading), measurement)
-            }
+            // It is given a program by hand, another one each time.
+            let given = arguments.given_to_loader().and_then(|given| Candidate::open(&loading.find(&given)).ok());
+            let Some(given) = given else { return self.let_go(&held) };
+            let key = Key::of(&given.file).unwrap_or(held.key);
+            return self.ask(held, key, Some(given), Some(loading), measurement);
         }
+        let (key, object) = (held.key, held.file.try_clone().map(|file| Candidate { path, file }));
+        self.ask(held, key, object.ok(), Some(loading), measurement)
     }
 
     fn consider_opening(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
         match opening(held.process) {
             Ok(Opening::Loading) => {
                 if !measurement.tracks(held.process)? || measurement.is_armed(held.key) {
-                    return self.let_go(&held, false);
+                    return self.let_go(&held);
                 }
                 let path = path_of(&held);
                 if is_system_library(&path) {
                     self.gate.unwatch(&held.file).map_err(|e| not_followed(&e))?;
-                    return self.let_go(&held, false);
+                    return self.let_go(&held);
                 }
-                let objects = held.file.try_clone().map(|file| Candidate { path, file }).into_iter().collect();
-                let key = held.key;
-                self.ask(held, key, objects, None, measurement)
+                let (key, object) = (held.key, held.file.try_clone().map(|file| Candidate { path, file }));
+                self.ask(held, key, object.ok(), None, measurement)
             }
             Ok(Opening::Reading { program }) => self.make_way(&held, program, measurement),
             // It is gone, or is in no namespace of ours.
-            Err(_) => self.let_go(&held, false),
+            Err(_) => self.let_go(&held),
         }
     }
 
@@ -210,11 +216,16 @@ impl Follow {
             || readers::is_harmless(&program)
             || executes(held.process, inode)
         {
-            return self.let_go(held, false);
+            return self.let_go(held);
         }
         let path = path_of(held);
         let in_use = measurement.tracked()?.into_iter().any(|process| executes(process, inode));
-        self.console.detail(&format!("{}: disarmed while {} ({}) reads it", path.display(), program.display(), held.process));
+        self.console.detail(&format!(
+            "{}: disarmed while {} ({}) reads it",
+            path.display(),
+            program.display(),
+            held.process
+        ));
         if measurement.disarm(held.key, in_use)? && in_use {
             let detail = format!("{}, while {} ({}) was reading it", path.display(), program.display(), held.process);
             measurement.lose(LossKind::DisarmedCounters, detail);
@@ -223,7 +234,7 @@ impl Follow {
         if let Ok(file) = held.file.try_clone() {
             self.readers.add(held.key, held.process, program, (path, file), in_use);
         }
-        self.let_go(held, false)
+        self.let_go(held)
     }
 
     /// Has files read, unless they are being read already, while `held` waits.
@@ -231,7 +242,7 @@ impl Follow {
         &mut self,
         held: Held,
         key: Key,
-        objects: Vec<Candidate>,
+        object: Option<Candidate>,
         loading: Option<Loading>,
         measurement: &Measurement<'_>,
     ) -> Result<(), Message> {
@@ -239,11 +250,12 @@ impl Follow {
             waiting.push(held);
             return Ok(());
         }
+        let Some(object) = object else { return self.let_go(&held) };
         // What was disarmed for a reader is known, and is to be armed anew.
         let (again, since) = (!measurement.is_armed(key), Instant::now());
-        let question = Question { key, objects, loading, scope: Scope::Whole, again, since };
-        if question.objects.is_empty() || self.questions.send(question).is_err() {
-            return self.let_go(&held, false);
+        let question = Question { key, object, loading, scope: Scope::Whole, again, since };
+        if self.questions.send(question).is_err() {
+            return self.let_go(&held);
         }
         self.waiting.insert(key, vec![held]);
         Ok(())
@@ -265,15 +277,15 @@ impl Follow {
             told.map_err(|e| not_followed(&e))?;
         }
         for held in self.waiting.remove(&key).unwrap_or_default() {
-            // A loader is asked about each time: what it is given is another program the next time.
-            let remember = held.key == key && !held.opening;
-            self.let_go(&held, remember)?;
+            // A loader that was given this program is asked about again, as is who opens a library.
+            let remember = if held.key == key && !held.opening { Remember::Yes } else { Remember::No };
+            self.gate.answer(&held, remember).map_err(|e| not_followed(&e))?;
         }
         armed.map(drop)
     }
 
-    fn let_go(&self, held: &Held, remember: bool) -> Result<(), Message> {
-        self.gate.answer(held, remember).map_err(|e| not_followed(&e))
+    fn let_go(&self, held: &Held) -> Result<(), Message> {
+        self.gate.answer(held, Remember::No).map_err(|e| not_followed(&e))
     }
 }
 

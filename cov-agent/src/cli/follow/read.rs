@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(super) struct Question {
     /// Which one.
     pub key: Key,
-    /// The file, and for the dynamic loader the program that it is given.
-    pub objects: Vec<Candidate>,
+    /// The file.
+    pub object: Candidate,
     /// How the program will be loaded; `None` for what is no program: its libraries are not looked for.
     pub loading: Option<Loading>,
     /// What of it will be counted.
@@ -56,17 +56,14 @@ pub(super) fn read_files(
     answers: &UnboundedSender<Answer>,
 ) {
     let files = setup.files();
-    for Question { key, objects, loading, scope, again, since } in asked {
+    for Question { key, object, loading, scope, again, since } in asked {
         if again {
             known.remove(&key);
         }
-        let path = objects.first().map(|object| object.path.clone()).unwrap_or_default();
-        let mut candidates = objects;
-        if let Some(loading) = loading {
-            let more: Vec<Candidate> =
-                candidates.iter().flat_map(|program| libraries(setup, program, &loading, console)).collect();
-            candidates.extend(more);
-        }
+        let path = object.path.clone();
+        let more = loading.map(|loading| libraries(setup, &object, &loading, console)).unwrap_or_default();
+        let mut candidates = vec![object];
+        candidates.extend(more);
         candidates.retain(|candidate| {
             !is_system_library(&candidate.path)
                 && wants(&candidate.path)

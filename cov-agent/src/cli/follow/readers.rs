@@ -1,7 +1,7 @@
 //! Programs that read an armed file: in a private mapping of it they would see the breakpoints.
 
 use crate::process::gate::Key;
-use crate::process::still_uses;
+use crate::process::{is_alive, still_uses};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,9 +11,41 @@ use std::time::{Duration, Instant};
 /// Programs that read files by read(2), which gives the true bytes, or map only parts without code; and the agent, which
 /// maps files shared. They need nobody to disarm.
 const HARMLESS: [&str; 35] = [
-    "b2sum", "cat", "cksum", "cmp", "comm", "cov-agent", "cp", "cut", "dd", "diff", "file", "gdb", "head", "install",
-    "ld", "ld.bfd", "ls", "md5sum", "mv", "nl", "od", "readelf", "rsync", "sha1sum", "sha224sum", "sha256sum",
-    "sha384sum", "sha512sum", "sort", "sum", "tail", "tar", "tee", "uniq", "wc",
+    "b2sum",
+    "cat",
+    "cksum",
+    "cmp",
+    "comm",
+    "cov-agent",
+    "cp",
+    "cut",
+    "dd",
+    "diff",
+    "file",
+    "gdb",
+    "head",
+    "install",
+    "ld",
+    "ld.bfd",
+    "ls",
+    "md5sum",
+    "mv",
+    "nl",
+    "od",
+    "readelf",
+    "rsync",
+    "sha1sum",
+    "sha224sum",
+    "sha256sum",
+    "sha384sum",
+    "sha512sum",
+    "sort",
+    "sum",
+    "tail",
+    "tar",
+    "tee",
+    "uniq",
+    "wc",
 ];
 
 /// A reader has leave to open the file, but has not got it yet.
@@ -70,7 +102,8 @@ impl Readers {
     pub(super) fn done(&mut self) -> Vec<Free> {
         let done = |reader: &mut Reader| {
             let inode = reader.file.metadata().map_or(0, |metadata| metadata.ino());
-            reader.since.elapsed() > GRACE && !still_uses(reader.process, inode)
+            let opening = reader.since.elapsed() < GRACE && is_alive(reader.process);
+            !opening && !still_uses(reader.process, inode)
         };
         let ended: Vec<Reader> = self.0.extract_if(.., done).collect();
         let mut free: Vec<Free> = Vec::new();
@@ -108,15 +141,12 @@ mod tests {
         readers.add(key, u32::MAX, "b".into(), (path.clone(), open()), true);
         assert!(readers.done().is_empty());
         assert_eq!(readers.of(key), Some((Path::new("a"), std::process::id())));
-        let long_ago = Instant::now() - 2 * GRACE;
-        readers.0.iter_mut().for_each(|reader| reader.since = long_ago);
         assert!(readers.done().is_empty(), "the other one still reads");
         readers.0[0].process = u32::MAX;
         let free = readers.done();
         assert_eq!((free.len(), readers.is_empty()), (1, true), "it was in use");
         assert_eq!((free[0].key, &free[0].path), (key, &path));
         readers.add(key, u32::MAX, "b".into(), (path.clone(), open()), false);
-        readers.0[0].since = long_ago;
         assert!(readers.done().is_empty() && readers.is_empty(), "nobody ran it");
     }
 }

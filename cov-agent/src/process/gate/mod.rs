@@ -69,6 +69,25 @@ pub struct Held {
     id: u32,
 }
 
+/// What of an answer holds for those who execute the same content of the same file from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Remember {
+    /// Nothing: each is asked about.
+    No = 0,
+    /// They are let go at once: the file is armed, or of no interest.
+    Yes = 1,
+    /// It is a dynamic loader: they are let go at once where it loads the program that they execute, but asked about
+    /// where it is executed itself, since it is then given a program.
+    AsLoader = 2,
+}
+
+impl Remember {
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::No, Self::Yes, Self::AsLoader].into_iter().find(|one| *one as u32 == number)
+    }
+}
+
 /// What the gate could not do, since the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GateLosses {
@@ -142,7 +161,8 @@ impl Gate {
         Ok(Self { socket: ours, process, losses: GateLosses::default() })
     }
 
-    /// Holds execs from now on. Waits until every file system that can be is marked.
+    /// Holds execs from now on. Waits until every file system that can be is marked, and all is
+    /// [watched](Self::watch) that was to be until now.
     ///
     /// # Errors
     /// When fanotify refuses.
@@ -150,7 +170,8 @@ impl Gate {
         let gone = |source| GateError::Gone { source };
         loop {
             match wire::receive(&self.socket, RecvFlags::empty()) {
-                Ok(Some((Message::Ready, _))) => return self.say(Message::Begin),
+                Ok(Some((Message::Ready, _))) => self.say(Message::Begin)?,
+                Ok(Some((Message::Begun, _))) => return Ok(()),
                 Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
                     self.losses = GateLosses { unanswered, unmarked };
                 }
@@ -188,7 +209,7 @@ impl Gate {
                 }
                 // This process had no room for the descriptor: the file is not looked at.
                 Ok(Some((Message::Held { id, key, .. } | Message::Opened { id, key, .. }, None))) => {
-                    self.reply(id, false, key)?;
+                    self.reply(id, Remember::No, key)?;
                 }
                 Ok(Some((Message::Losses { unanswered, unmarked }, _))) => {
                     self.losses = GateLosses { unanswered, unmarked };
@@ -204,12 +225,11 @@ impl Gate {
         }
     }
 
-    /// Lets an exec go on. With `remember`, whoever runs the same content of the same file from now
-    /// on is let go at once: it is armed already, or of no interest.
+    /// Lets an exec go on.
     ///
     /// # Errors
     /// When the gate is gone.
-    pub fn answer(&self, held: &Held, remember: bool) -> Result<(), GateError> {
+    pub fn answer(&self, held: &Held, remember: Remember) -> Result<(), GateError> {
         self.reply(held.id, remember, held.key)
     }
 
@@ -218,7 +238,7 @@ impl Gate {
     /// # Errors
     /// When the gate is gone.
     pub fn remember(&self, key: Key) -> Result<(), GateError> {
-        self.reply(0, true, key)
+        self.reply(0, Remember::Yes, key)
     }
 
     /// Holds whoever opens this file from now on; not its execs, which are held anyway. A file that is no regular one
@@ -276,7 +296,7 @@ impl Gate {
         self.process.id()
     }
 
-    fn reply(&self, id: u32, remember: bool, key: Key) -> Result<(), GateError> {
+    fn reply(&self, id: u32, remember: Remember, key: Key) -> Result<(), GateError> {
         self.say(Message::Answer { id, remember, key })
     }
 

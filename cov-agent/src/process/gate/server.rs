@@ -3,7 +3,7 @@
 use super::known::Known;
 use super::marks::Marks;
 use super::wire::{self, Message};
-use super::{Key, sys};
+use super::{Key, Remember, sys};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(450);
 const WAITING: usize = 256;
 /// Execs that are remembered: the kernel asks about the opening of their file right after the exec.
 const EXECS: usize = 256;
+/// Different dynamic loaders that are told from other files.
+const LOADERS: usize = 16;
 /// Events that one read(2) takes at the most.
 const EVENTS: usize = 32;
 
@@ -44,6 +46,8 @@ struct Gate<'a> {
     /// Who executed which file lately; the place that is overwritten next.
     execs: Vec<(u32, Key)>,
     next_exec: usize,
+    /// Dynamic loaders.
+    loaders: Vec<Key>,
     next_id: u32,
     unanswered: u32,
     unmarked: Arc<AtomicU32>,
@@ -84,6 +88,7 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
         waiting: Vec::with_capacity(WAITING),
         execs: vec![(0, Key::default()); EXECS],
         next_exec: 0,
+        loaders: Vec::with_capacity(LOADERS),
         next_id: 0,
         unanswered: 0,
         unmarked: Arc::clone(&unmarked),
@@ -172,8 +177,11 @@ impl Gate<'_> {
         loop {
             match wire::receive(self.agent, RecvFlags::DONTWAIT) {
                 Ok(Some((Message::Answer { id, remember, key }, _))) => {
-                    if remember {
+                    if remember != Remember::No {
                         self.known.insert(key);
+                    }
+                    if remember == Remember::AsLoader && self.loaders.len() < LOADERS && !self.loaders.contains(&key) {
+                        self.loaders.push(key);
                     }
                     if let Some(place) = self.waiting.iter().position(|one| one.id == id) {
                         let one = self.waiting.remove(place);
@@ -181,7 +189,10 @@ impl Gate<'_> {
                     }
                 }
                 Ok(Some((Message::Forget { key }, _))) => self.known.remove(&key),
-                Ok(Some((Message::Begin, _))) => self.begun = true,
+                Ok(Some((Message::Begin, _))) => {
+                    self.begun = true;
+                    let _ = wire::send(self.agent, Message::Begun, None);
+                }
                 Ok(Some((Message::Watch, Some(file)))) => {
                     let _ = sys::watch(self.group, &file, libc::FAN_MARK_ADD);
                 }
@@ -262,11 +273,17 @@ impl Gate<'_> {
     /// Whether the agent need not be asked: it knows who executes this file, or it was asked when the process executed it.
     fn is_answered_for(&mut self, event: &sys::Event, key: Key) -> bool {
         if event.exec {
+            // What the process has executed before: a program is followed by its loader.
+            let (newer, older) = self.execs.split_at(self.next_exec);
+            let mut before =
+                newer.iter().rev().chain(older.iter().rev()).filter(|(process, _)| *process == event.process);
+            let before = before.next().map(|(_, key)| *key);
+            let loads = before.is_some_and(|before| !self.loaders.contains(&before));
             if let Some(place) = self.execs.get_mut(self.next_exec) {
                 *place = (event.process, key);
             }
             self.next_exec = (self.next_exec + 1) % EXECS;
-            return self.known.contains(&key);
+            return self.known.contains(&key) && (loads || !self.loaders.contains(&key));
         }
         self.execs.contains(&(event.process, key))
     }

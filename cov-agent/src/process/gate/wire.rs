@@ -1,6 +1,6 @@
 //! What the gate and the agent say to each other: datagrams of a fixed size over a socket pair.
 
-use super::Key;
+use super::{Key, Remember};
 use rustix::io::{self, Errno};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -29,8 +29,10 @@ pub(super) enum Message {
     Opened { id: u32, process: u32, key: Key },
     /// Gate to agent: how many execs were let go unanswered, and how many file systems are unmarked.
     Losses { unanswered: u32, unmarked: u32 },
-    /// Agent to gate: let the exec go; `remember`: whoever runs this file later is let go at once.
-    Answer { id: u32, remember: bool, key: Key },
+    /// Gate to agent: execs are held from now on, and all is watched that was to be until then.
+    Begun,
+    /// Agent to gate: let the exec go.
+    Answer { id: u32, remember: Remember, key: Key },
     /// Agent to gate: ask again about this file.
     Forget { key: Key },
     /// Agent to gate: hold execs from now on.
@@ -48,11 +50,12 @@ impl Message {
             Self::Failed { errno } => (2, errno.unsigned_abs(), 0, Key::default()),
             Self::Held { id, process, key } => (3, id, process, key),
             Self::Losses { unanswered, unmarked } => (4, unanswered, unmarked, Key::default()),
-            Self::Answer { id, remember, key } => (5, id, u32::from(remember), key),
+            Self::Answer { id, remember, key } => (5, id, remember as u32, key),
             Self::Forget { key } => (6, 0, 0, key),
             Self::Begin => (7, 0, 0, Key::default()),
             Self::Watch => (8, 0, 0, Key::default()),
             Self::Unwatch => (9, 0, 0, Key::default()),
+            Self::Begun => (11, 0, 0, Key::default()),
             Self::Opened { id, process, key } => (10, id, process, key),
         };
         let mut words = [0; 2 + Key::WORDS];
@@ -72,11 +75,12 @@ impl Message {
             2 => Self::Failed { errno: i32::try_from(first).ok()? },
             3 => Self::Held { id: first, process: second, key },
             4 => Self::Losses { unanswered: first, unmarked: second },
-            5 => Self::Answer { id: first, remember: second != 0, key },
+            5 => Self::Answer { id: first, remember: Remember::from_number(second)?, key },
             6 => Self::Forget { key },
             7 => Self::Begin,
             8 => Self::Watch,
             9 => Self::Unwatch,
+            11 => Self::Begun,
             10 => Self::Opened { id: first, process: second, key },
             _ => return None,
         })
@@ -137,8 +141,10 @@ mod tests {
             Message::Failed { errno: 13 },
             Message::Held { id: u32::MAX, process: 7, key },
             Message::Losses { unanswered: 9, unmarked: u32::MAX },
-            Message::Answer { id: 1, remember: true, key },
-            Message::Answer { id: 1, remember: false, key },
+            Message::Answer { id: 1, remember: Remember::No, key },
+            Message::Answer { id: 1, remember: Remember::Yes, key },
+            Message::Answer { id: 1, remember: Remember::AsLoader, key },
+            Message::Begun,
             Message::Forget { key },
             Message::Watch,
             Message::Unwatch,
