@@ -14,7 +14,6 @@ use super::measure::{Measurement, is_system_library};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::coverage::LossKind;
-use crate::plan::Scope;
 use crate::process::gate::{Gate, GateError, Held, Key, Remember};
 use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
 use crate::runner::Candidate;
@@ -137,9 +136,8 @@ impl Follow {
     fn arm_again(&mut self) {
         for Free { key, path, file } in self.readers.done() {
             let object = Candidate { path, file };
-            // What runs it is amid its run.
-            let (loading, scope, since) = (None, Scope::Part, Instant::now());
-            let _ = self.questions.send(Question { key, object, loading, scope, again: true, since });
+            let (loading, since) = (None, Instant::now());
+            let _ = self.questions.send(Question { key, object, loading, amid: true, again: true, since });
         }
     }
 
@@ -253,7 +251,7 @@ impl Follow {
         let Some(object) = object else { return self.let_go(&held) };
         // What was disarmed for a reader is known, and is to be armed anew.
         let (again, since) = (!measurement.is_armed(key), Instant::now());
-        let question = Question { key, object, loading, scope: Scope::Whole, again, since };
+        let question = Question { key, object, loading, amid: false, again, since };
         if self.questions.send(question).is_err() {
             return self.let_go(&held);
         }

@@ -24,8 +24,8 @@ pub(super) struct Question {
     pub object: Candidate,
     /// How the program will be loaded; `None` for what is no program: its libraries are not looked for.
     pub loading: Option<Loading>,
-    /// What of it will be counted.
-    pub scope: Scope,
+    /// Whether processes are amid running it.
+    pub amid: bool,
     /// Whether it was read before, and is to be read all the same.
     pub again: bool,
     /// Since when somebody waits.
@@ -56,7 +56,7 @@ pub(super) fn read_files(
     answers: &UnboundedSender<Answer>,
 ) {
     let files = setup.files();
-    for Question { key, object, loading, scope, again, since } in asked {
+    for Question { key, object, loading, amid, again, since } in asked {
         if again {
             known.remove(&key);
         }
@@ -76,9 +76,9 @@ pub(super) fn read_files(
             let copy = |c: &Candidate| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? });
             candidates.iter().filter_map(copy).collect()
         };
-        let mut objects = read(copies(), scope);
+        let mut objects = read(copies(), if amid { Scope::Part } else { setup.scope });
         let time = since.elapsed();
-        let late = (time > PATIENCE && scope == Scope::Whole).then_some(time);
+        let late = (time > PATIENCE && !amid).then_some(time);
         if late.is_some() && !objects.prepared.is_empty() {
             // Its beginning is not counted.
             objects = read(copies(), Scope::Part);
