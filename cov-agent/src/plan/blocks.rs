@@ -2,11 +2,12 @@
 //! of a wanted line depends on.
 
 use super::cfg::Cfg;
-use super::code::explore;
+use super::code::Code;
 use super::flow::{Flow, Sum, Var};
 use super::frequency::frequencies;
 use super::functions::Layout;
 use super::lines::Asked;
+use super::returns::explore_all;
 use super::rows::{Calls, Innermost, Span, spans};
 use super::selection::Selected;
 use super::spanning::Choice;
@@ -49,10 +50,12 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let index = Index { layout: &layout, innermost: &innermost, calls: &calls, selected: &selected };
     let mut unusable = Vec::new();
     let questions = questions(object, &index, wanted, &mut unusable);
-    let answers: Vec<Answer> = questions
-        .into_par_iter()
-        .map(|(region, question)| answer(object, &index, region, &question, options))
-        .collect();
+    let mut codes = explore_all(object, &layout, &questions.keys().copied().collect());
+    // Code of which nobody can tell what is an instruction is left out: its rows are none.
+    let of = |(region, question)| (question, codes.remove(&region).unwrap_or_default());
+    let questions: Vec<(Question, Code)> = questions.into_iter().map(of).collect();
+    let answers: Vec<Answer> =
+        questions.into_par_iter().map(|(question, code)| answer(object, &index, &question, code, options)).collect();
     assemble(object, answers, unusable, options.aim)
 }
 
@@ -101,18 +104,8 @@ struct Index<'a> {
     selected: &'a Selected,
 }
 
-fn answer(object: &Object, index: &Index<'_>, region: u32, question: &Question, options: &PlanOptions<'_>) -> Answer {
-    let Index { layout, innermost, calls, selected } = *index;
-    let Some(region) = layout.regions.get(region as usize) else {
-        return Answer {
-            sums: Sums::default(),
-            choice: Choice::default(),
-            sites: Vec::new(),
-            slots: 0,
-            slot_of: BTreeMap::new(),
-        };
-    };
-    let code = explore(object, layout, region);
+fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, options: &PlanOptions<'_>) -> Answer {
+    let Index { innermost, calls, selected, .. } = *index;
     let resolved = code.resolved;
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);

@@ -2,10 +2,10 @@
 //!
 //! *Blocks* are basic blocks that calls do not end: what a line's count is defined on. A call may not come
 //! back, or come back twice, so a block's instructions are not executed equally often: a *piece* is what
-//! lies between two calls, and is.
+//! lies between two such calls, and is. A call that never comes back ends a block.
 
 use super::code::Code;
-use super::x86_64::{Flow, Insn};
+use super::x86_64::{Flow, Insn, Returns};
 use crate::object::{Fde, LandingPad};
 use std::ops::Range;
 
@@ -17,13 +17,13 @@ pub(super) const OUTSIDE: u32 = u32::MAX;
 pub(super) enum EdgeKind {
     /// From outside the region, or from where nobody knows.
     Entry,
-    /// The only way on from the end of its source, which is no call.
+    /// The only way on from the end of its source, which is no call that may not come back.
     Only,
     /// The source ends in a conditional jump, and it jumps.
     Taken,
     /// The source ends in a conditional jump, and it does not jump.
     NotTaken,
-    /// Back from the call that its source ends in.
+    /// Back from the call that its source ends in, which may not come back.
     Return,
     /// By a computed jump, or a condition that no flags tell.
     Computed,
@@ -217,9 +217,17 @@ fn pads<'a>(fdes: &'a [Fde], code: &'a Code) -> impl Iterator<Item = (Box<dyn It
     landing_pads(fdes, code).map(move |pad| {
         let from = code.insns.partition_point(|i| i.addr < pad.call_site.start.0);
         let to = code.insns.partition_point(|i| i.addr < pad.call_site.end.0);
-        let is_call = move |n: &usize| code.insns.get(*n).is_some_and(|i| matches!(i.flow, Flow::Call { .. }));
-        let sites: Box<dyn Iterator<Item = usize>> =
-            if (from..to).any(|n| is_call(&n)) { Box::new((from..to).filter(is_call)) } else { Box::new(from..to) };
+        let is_call = |n: usize, sure: bool| match code.insns.get(n).map(|i| i.flow) {
+            Some(Flow::Call { returns, .. }) => sure || returns != Returns::Surely,
+            _ => false,
+        };
+        // What surely comes back does not throw.
+        let may_throw = |sure| move |n: &usize| is_call(*n, sure);
+        let sites: Box<dyn Iterator<Item = usize>> = match () {
+            () if (from..to).any(|n| is_call(n, false)) => Box::new((from..to).filter(may_throw(false))),
+            () if (from..to).any(|n| is_call(n, true)) => Box::new((from..to).filter(may_throw(true))),
+            () => Box::new(from..to),
+        };
         (sites, pad.pad.0)
     })
 }
@@ -230,13 +238,17 @@ fn divide(code: &Code, leaders: &[bool]) -> (Vec<Block>, Vec<Piece>) {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut before: Option<&Insn> = None;
     for (n, (insn, &leader)) in (0u32..).zip(code.insns.iter().zip(leaders)) {
-        let follows =
-            before.is_some_and(|b| b.end() == insn.addr && matches!(b.flow, Flow::Next | Flow::Call { .. }) && !leader);
+        let goes_on = |flow: Flow| match flow {
+            Flow::Call { returns, .. } => returns != Returns::Never,
+            flow => flow == Flow::Next,
+        };
+        let follows = before.is_some_and(|b| b.end() == insn.addr && goes_on(b.flow) && !leader);
         if !follows {
             let piece = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
             blocks.push(Block { insns: n..n, pieces: piece..piece });
         }
-        let after_call = before.is_some_and(|b| matches!(b.flow, Flow::Call { .. }));
+        let after_call =
+            before.is_some_and(|b| matches!(b.flow, Flow::Call { returns, .. } if returns != Returns::Surely));
         let block = u32::try_from(blocks.len() - 1).unwrap_or(u32::MAX);
         if !follows || after_call {
             pieces.push(Piece { insns: n..n, block });
@@ -265,7 +277,9 @@ fn edges_from(code: &Code, blocks: &[Block], from: u32, block: &Block, edges: &m
     let mut push = |to, kind| edges.push(Edge { from, to, kind, by });
     match last.flow {
         Flow::Next => push(block_at(last.end()), EdgeKind::Only),
-        Flow::Call { .. } => push(block_at(last.end()), EdgeKind::Return),
+        Flow::Call { returns: Returns::Surely, .. } => push(block_at(last.end()), EdgeKind::Only),
+        Flow::Call { returns: Returns::Perhaps, .. } => push(block_at(last.end()), EdgeKind::Return),
+        Flow::Call { returns: Returns::Never, .. } => {}
         Flow::Jump { target } => push(block_at(target), EdgeKind::Only),
         Flow::Branch { target, condition } => {
             let (taken, not_taken) = (block_at(target), block_at(last.end()));
@@ -282,8 +296,7 @@ fn edges_from(code: &Code, blocks: &[Block], from: u32, block: &Block, edges: &m
             }
         }
         Flow::Indirect { .. } => {
-            let targets = code.computed.binary_search_by_key(&last.addr, |&(addr, _)| addr).ok();
-            let targets = targets.and_then(|at| code.computed.get(at)).map_or(&[][..], |(_, targets)| targets);
+            let targets = code.targets(last.addr);
             let kind = if targets.len() == 1 { EdgeKind::Only } else { EdgeKind::Computed };
             targets.iter().for_each(|&target| push(block_at(target), kind));
         }

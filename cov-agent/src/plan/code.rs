@@ -18,7 +18,7 @@ const MAX_ROUNDS: usize = 32;
 pub(super) struct Code {
     /// By rising address.
     pub(super) insns: Vec<Insn>,
-    /// Where each computed jump may go: its address, and the targets, sorted.
+    /// Where each computed jump may go, by the jump's address: the targets, sorted.
     pub(super) computed: Vec<(u64, Vec<u64>)>,
     /// Addresses, sorted, where control comes from outside (or from where nobody knows).
     pub(super) entries: Vec<u64>,
@@ -31,17 +31,25 @@ impl Code {
     pub(super) fn at(&self, addr: u64) -> Option<usize> {
         self.insns.binary_search_by_key(&addr, |i| i.addr).ok()
     }
+
+    /// Where the computed jump at `addr` may go within the region.
+    pub(super) fn targets(&self, addr: u64) -> &[u64] {
+        let at = self.computed.binary_search_by_key(&addr, |&(addr, _)| addr).ok();
+        at.and_then(|at| self.computed.get(at)).map_or(&[], |(_, targets)| targets)
+    }
 }
 
-/// Follows control from every known start of `region`.
-pub(super) fn explore(object: &Object, layout: &Layout, region: &Region) -> Code {
-    let mut walk = Walk::new(object, layout, region);
+/// Follows control from every known start of `region`, and from the addresses `amid`, sorted, to which other regions were found
+/// to jump.
+pub(super) fn explore(object: &Object, layout: &Layout, region: &Region, amid: &[u64]) -> Code {
+    let mut walk = Walk::new(object, layout, region, amid);
+    walk.work.extend(amid.iter().map(|&addr| (addr, false)));
     let starts = layout.fragments_of(region).flat_map(|f| &f.starts).map(|s| s.addr);
-    walk.work.extend(starts);
+    walk.work.extend(starts.map(|addr| (addr, false)));
     let mut resolved = true;
     for fde in walk.fdes() {
         resolved &= !fde.lsda_unreadable;
-        walk.work.extend(fde.landing_pads.iter().map(|p| p.pad.0));
+        walk.work.extend(fde.landing_pads.iter().map(|p| (p.pad.0, false)));
     }
     walk.run();
     let mut computed = Vec::new();
@@ -55,7 +63,7 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region) -> Code
             if !resolved {
                 break;
             }
-            walk.work.extend(computed.iter().flat_map(|(_, targets)| targets));
+            walk.work.extend(computed.iter().flat_map(|(_, targets)| targets).map(|&addr| (addr, false)));
             walk.run();
             rounds += 1;
             if walk.insns.len() == known {
@@ -90,8 +98,10 @@ const DATA: u8 = 4;
 struct Walk<'a> {
     object: &'a Object,
     layout: &'a Layout,
+    amid: &'a [u64],
     pieces: Vec<Piece<'a>>,
-    work: Vec<u64>,
+    /// Where control goes, and whether that is in doubt.
+    work: Vec<(u64, bool)>,
     insns: Vec<Insn>,
     mentions: Vec<(u64, Mention)>,
     jumps: Vec<u64>,
@@ -100,7 +110,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(object: &'a Object, layout: &'a Layout, region: &'a Region) -> Self {
+    fn new(object: &'a Object, layout: &'a Layout, region: &'a Region, amid: &'a [u64]) -> Self {
         let piece = |fragment: &'a Fragment| {
             let range = AddrRange { start: LinkAddr(fragment.start), end: LinkAddr(fragment.end) };
             let bytes = object.image.bytes_of(range).unwrap_or_default();
@@ -108,7 +118,7 @@ impl<'a> Walk<'a> {
         };
         let pieces = layout.fragments_of(region).map(piece).collect();
         let (work, insns, mentions, jumps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { object, layout, pieces, work, insns, mentions, jumps, torn: false }
+        Self { object, layout, amid, pieces, work, insns, mentions, jumps, torn: false }
     }
 
     /// The piece that holds `addr`, and the place in it.
@@ -129,24 +139,26 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self) {
-        while let Some(addr) = self.work.pop() {
-            self.follow(addr);
+        while let Some((addr, doubt)) = self.work.pop() {
+            self.follow(addr, doubt);
         }
     }
 
-    /// Decodes from `addr` to where control leaves, or where it has been already.
-    fn follow(&mut self, mut addr: u64) {
+    /// Decodes from `addr` to where control leaves, or where it has been already. Behind what seems to be data nothing is
+    /// certain: instructions there get no probe, but may show that others are none.
+    fn follow(&mut self, mut addr: u64, mut doubt: bool) {
         while let Some((piece, at)) = self.locate(addr) {
             let Some(piece) = self.pieces.get_mut(piece) else { return };
             if piece.marks.get(at).is_none_or(|mark| mark & BEGIN != 0) {
                 return;
             }
-            let Some((insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else { return };
+            let Some((mut insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else { return };
             let bytes = at..at + usize::from(insn.len);
             if piece.marks.get(bytes).is_none_or(|marks| marks.iter().any(|m| m & DATA != 0)) {
                 self.torn = true;
-                return;
+                doubt = true;
             }
+            insn.probe = insn.probe.filter(|_| !doubt);
             let Some(mark) = piece.marks.get_mut(at) else { return };
             *mark |= BEGIN;
             for inside in piece.marks.iter_mut().skip(at + 1).take(usize::from(insn.len) - 1) {
@@ -156,18 +168,18 @@ impl<'a> Walk<'a> {
             self.mentions.extend(mention.map(|m| (addr, m)));
             match insn.flow {
                 Flow::Next => {}
-                Flow::Call { callee } => {
+                Flow::Call { callee, .. } => {
                     if let Callee::Direct(target) = callee {
-                        self.work.push(target);
+                        self.work.push((target, doubt));
                     }
                 }
-                Flow::Branch { target, .. } => self.work.push(target),
+                Flow::Branch { target, .. } => self.work.push((target, doubt)),
                 Flow::Jump { target } => {
-                    self.work.push(target);
+                    self.work.push((target, doubt));
                     return;
                 }
-                Flow::Indirect { fixed } => {
-                    if !fixed {
+                Flow::Indirect { slot } => {
+                    if slot.is_none() {
                         self.jumps.push(addr);
                     }
                     return;
@@ -252,7 +264,7 @@ impl<'a> Walk<'a> {
         piece.marks.iter_mut().skip(at).take(len).for_each(|mark| *mark |= DATA);
     }
 
-    fn finish(mut self, computed: Vec<(u64, Vec<u64>)>, mut resolved: bool) -> Code {
+    fn finish(mut self, mut computed: Vec<(u64, Vec<u64>)>, mut resolved: bool) -> Code {
         let pieces = std::mem::take(&mut self.pieces);
         let mut insns = std::mem::take(&mut self.insns);
         insns.sort_unstable_by_key(|i| i.addr);
@@ -275,6 +287,7 @@ impl<'a> Walk<'a> {
                 insn.probe = None;
             }
         }
+        computed.sort_unstable();
         let mut code = Code { insns, computed, entries: Vec::new(), resolved };
         code.entries = self.entries(&code);
         code
@@ -290,6 +303,7 @@ impl<'a> Walk<'a> {
             let fragment = piece.fragment;
             entries.extend(fragment.starts.iter().filter(|s| !s.cold).map(|s| s.addr));
             entries.extend(Layout::between(&self.layout.called, fragment.start, fragment.end));
+            entries.extend(Layout::between(self.amid, fragment.start, fragment.end));
             let mentioned = Layout::between(&self.layout.mentioned, fragment.start, fragment.end);
             entries.extend(mentioned.iter().filter(|a| labels.binary_search(a).is_err()));
         }

@@ -1,6 +1,7 @@
 //! How often pieces are executed and edges taken, as sums of what probes can count.
 
 use super::cfg::{Cfg, Edge, EdgeKind};
+use super::x86_64::{Flow as Control, Returns};
 
 /// What one counter counts, before sites are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,8 +92,8 @@ impl<'a> Flow<'a> {
         // What follows, unless some of it lies outside the region or is a landing pad.
         let last = self.cfg.last(block)?;
         let ways = match last.flow {
-            super::x86_64::Flow::Next | super::x86_64::Flow::Jump { .. } => 1,
-            super::x86_64::Flow::Branch { .. } => 2,
+            Control::Next | Control::Jump { .. } | Control::Call { returns: Returns::Surely, .. } => 1,
+            Control::Branch { .. } => 2,
             _ => return None,
         };
         let successors = self.cfg.successors(block);

@@ -102,6 +102,31 @@ impl Layout {
         region.fragments.iter().filter_map(|&f| self.fragments.get(f as usize))
     }
 
+    /// The region in which `addr` lies, where no function is known to begin.
+    pub(super) fn amid(&self, addr: u64) -> Option<u32> {
+        self.find(addr).filter(|_| amid(&self.fragments, addr)).and_then(|f| self.region_of.get(f).copied())
+    }
+
+    /// How many bytes a region has.
+    pub(super) fn size_of(&self, region: u32) -> u64 {
+        let region = self.regions.get(region as usize);
+        region.into_iter().flat_map(|r| self.fragments_of(r)).map(|f| f.end - f.start).sum()
+    }
+
+    /// Where the functions of a region begin.
+    pub(super) fn begins(&self, region: u32) -> Vec<u64> {
+        let region = self.regions.get(region as usize);
+        let starts = region.into_iter().flat_map(|r| self.fragments_of(r)).flat_map(|f| &f.starts);
+        starts.filter(|s| !s.cold).map(|s| s.addr).collect()
+    }
+
+    /// The region in which a function begins at `addr`.
+    pub(super) fn begun_at(&self, addr: u64) -> Option<u32> {
+        let fragment = self.find(addr)?;
+        self.fragments.get(fragment)?.start_at(addr).filter(|s| !s.cold)?;
+        self.region_of.get(fragment).copied()
+    }
+
     /// The elements of the sorted `addresses` in `start..end`.
     pub(super) fn between(addresses: &[u64], start: u64, end: u64) -> &[u64] {
         let from = addresses.partition_point(|&a| a < start);
@@ -229,6 +254,10 @@ fn sweep_fragment(object: &Object, fragments: &[Fragment], fragment: &Fragment) 
         if (fragment.start..fragment.end).contains(&target) {
             return;
         }
+        // A jump to an entry of the PLT is a call of a library's function, from whose return nothing comes here.
+        if object.image.plt.binary_search_by_key(&LinkAddr(target), |(at, _)| *at).is_ok() {
+            return;
+        }
         let Some(there) = find(fragments, target) else { return };
         let start = fragments.get(there).and_then(|f| f.start_at(target));
         // A jump to the start of another function is a tail call.
@@ -244,7 +273,7 @@ fn sweep_fragment(object: &Object, fragments: &[Fragment], fragment: &Fragment) 
         last = if matches!(insn.flow, Flow::Next | Flow::Call { .. } | Flow::Branch { .. }) { insn.end() } else { 0 };
         match insn.flow {
             Flow::Jump { target } | Flow::Branch { target, .. } => jump(&mut found, target),
-            Flow::Call { callee: Callee::Direct(target) } => found.called.push(target),
+            Flow::Call { callee: Callee::Direct(target), .. } => found.called.push(target),
             _ => {}
         }
         if let Some(Mention::Address(addr) | Mention::Table(addr)) = mention {

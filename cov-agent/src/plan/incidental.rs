@@ -20,7 +20,7 @@ impl Asked<'_> {
             return false;
         };
         let grow = |n: u32| match self.cfg.insns.get(n as usize).map(|i| i.flow) {
-            Some(Control::Call { callee: Callee::Direct(callee) }) => {
+            Some(Control::Call { callee: Callee::Direct(callee), .. }) => {
                 self.object.image.symbol_at(LinkAddr(callee)).is_some_and(|name| name.starts_with(MORE_STACK))
             }
             _ => false,
@@ -90,10 +90,10 @@ impl Asked<'_> {
         };
         let image = &self.object.image;
         match self.cfg.insns.get(insn as usize).map(|i| i.flow) {
-            Some(Control::Call { callee: Callee::Direct(to) }) => {
+            Some(Control::Call { callee: Callee::Direct(to), .. }) => {
                 name_in(&image.plt, to) || image.symbol_at(LinkAddr(to)) == Some(RESUME)
             }
-            Some(Control::Call { callee: Callee::Slot(at) }) => name_in(&image.got, at),
+            Some(Control::Call { callee: Callee::Slot(at), .. }) => name_in(&image.got, at),
             _ => false,
         }
     }

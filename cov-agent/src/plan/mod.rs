@@ -13,9 +13,11 @@ mod graph;
 mod incidental;
 mod jump_tables;
 mod lines;
+mod returns;
 mod rows;
 mod selection;
 mod spanning;
+mod stack;
 mod sums;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@
 //! (Ball and Larus, "Optimally profiling and tracing programs", 1994). A probe on a conditional jump tells both ways
 //! out of it, which then are counters of their own.
 //!
-//! A call may never return, or return twice, and an exception arrives from nowhere: behind every call, at every way in
-//! and at every way out lies one junction, [`Graph::outside`]. So sums stay true under exceptions, `exit`, `longjmp`
-//! and `fork`; not where a thread ends or is first counted amid a piece.
+//! A call may never return, or return twice, and an exception arrives from nowhere: behind every call that is not sure
+//! to return, at every way in and at every way out lies one junction, [`Graph::outside`]. So sums stay true under exceptions,
+//! `exit`, `longjmp` and `fork`; not where a thread ends or is first counted amid a piece.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +16,7 @@ mod tests;
 use super::cfg::{Cfg, EdgeKind};
 use super::flow::{Flow, Sum, Var};
 use super::types::Instruction;
-use super::x86_64::Flow as Control;
+use super::x86_64::{Flow as Control, Returns};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a single-stepped instruction costs, where an emulated one costs 1.
@@ -218,7 +218,9 @@ impl<'a> Graph<'a> {
             }
             let out = node_out(last);
             match self.cfg.last(block).map(|i| i.flow) {
-                Some(Control::Next | Control::Jump { .. }) => self.merge(out, leads_to(&only, block)),
+                Some(Control::Next | Control::Jump { .. } | Control::Call { returns: Returns::Surely, .. }) => {
+                    self.merge(out, leads_to(&only, block));
+                }
                 Some(Control::Branch { .. }) if only.contains_key(&block) => self.merge(out, leads_to(&only, block)),
                 Some(Control::Branch { condition: Some(_), .. }) => {
                     let wanted = [Var::Taken(last), Var::NotTaken(last)].iter().any(|var| self.wanted.contains(var));

@@ -5,8 +5,11 @@
 //! `push_setup_xol_ops`) of Linux 3.16 to 7.0, and is stricter where the kernel accepts what the program would
 //! not survive.
 
+mod stack;
 #[cfg(test)]
 mod tests;
+
+pub(super) use stack::Stack;
 
 use super::types::{Condition, Instruction};
 use iced_x86::{
@@ -25,6 +28,8 @@ pub(super) struct Insn {
     pub(super) flow: Flow,
     /// What a probe on it would cost; `None` where there must be none.
     pub(super) probe: Option<Instruction>,
+    /// What it does to the stack.
+    pub(super) stack: Stack,
 }
 
 impl Insn {
@@ -43,6 +48,8 @@ pub(super) enum Flow {
     Call {
         /// What it calls.
         callee: Callee,
+        /// Whether it comes back, as far as is known.
+        returns: Returns,
     },
     /// Jumps to `target`.
     Jump {
@@ -58,15 +65,27 @@ pub(super) enum Flow {
     },
     /// Jumps to a computed address.
     Indirect {
-        /// Whether the address stands in a fixed place, as in PLT entries and tail calls of imports.
-        fixed: bool,
+        /// Where the address stands, if that is a fixed place, as in PLT entries and tail calls of imports.
+        slot: Option<u64>,
     },
     /// Never goes on here: a return, or a trap.
     Stop,
 }
 
+/// Whether a call comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Returns {
+    /// It may not, or more than once.
+    #[default]
+    Perhaps,
+    /// Exactly once.
+    Surely,
+    /// Not to where it was made.
+    Never,
+}
+
 /// What a call calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Callee {
     /// The function at this address.
     Direct(u64),
@@ -106,12 +125,19 @@ pub(super) fn decode(bytes: &[u8], addr: u64) -> Option<(Insn, Option<Mention>)>
     }
     let raw = bytes.get(..insn.len())?;
     let probe = price(&insn, raw);
-    let decoded = Insn { addr, len: u8::try_from(insn.len()).ok()?, flow: flow(&insn, raw, probe), probe };
+    let decoded = Insn {
+        addr,
+        len: u8::try_from(insn.len()).ok()?,
+        flow: flow(&insn, raw, probe),
+        probe,
+        stack: stack::stack(&insn),
+    };
     Some((decoded, mention(&insn)))
 }
 
 fn flow(insn: &iced_x86::Instruction, raw: &[u8], probe: Option<Instruction>) -> Flow {
     let near = matches!(insn.op0_kind(), OpKind::NearBranch64);
+    let call = |callee| Flow::Call { callee, returns: Returns::Perhaps };
     match insn.flow_control() {
         FlowControl::Next if insn.mnemonic() == Mnemonic::Hlt => Flow::Stop,
         FlowControl::Next => Flow::Next,
@@ -122,11 +148,11 @@ fn flow(insn: &iced_x86::Instruction, raw: &[u8], probe: Option<Instruction>) ->
             let code = opcode.second.unwrap_or(opcode.first) & 0xf;
             Flow::Branch { target: insn.near_branch64(), condition: condition.then_some(Condition(code)) }
         }
-        FlowControl::IndirectBranch => Flow::Indirect { fixed: slot(insn).is_some() },
-        FlowControl::Call if near => Flow::Call { callee: Callee::Direct(insn.near_branch64()) },
-        FlowControl::IndirectCall => Flow::Call { callee: slot(insn).map_or(Callee::Unknown, Callee::Slot) },
+        FlowControl::IndirectBranch => Flow::Indirect { slot: slot(insn) },
+        FlowControl::Call if near => call(Callee::Direct(insn.near_branch64())),
+        FlowControl::IndirectCall => call(slot(insn).map_or(Callee::Unknown, Callee::Slot)),
         // System calls and debugger traps come back, or not, or twice (fork), as calls do.
-        FlowControl::Call | FlowControl::Interrupt => Flow::Call { callee: Callee::Unknown },
+        FlowControl::Call | FlowControl::Interrupt => call(Callee::Unknown),
         FlowControl::XbeginXabortXend if insn.mnemonic() == Mnemonic::Xbegin => {
             Flow::Branch { target: insn.near_branch64(), condition: None }
         }

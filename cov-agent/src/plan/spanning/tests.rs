@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::code::Code;
 use crate::plan::types::Condition;
-use crate::plan::x86_64::{Callee, Insn};
+use crate::plan::x86_64::{Callee, Insn, Stack};
 use proptest::prelude::*;
 
 const LEN: u64 = 4;
@@ -12,6 +12,10 @@ const LEN: u64 = 4;
 enum Step {
     Next,
     Call,
+    /// A call that surely comes back.
+    Sure,
+    /// A call that never does.
+    Never,
     Jump(u8),
     Branch(u8),
     /// A conditional jump that cannot be observed.
@@ -24,6 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Next),
         2 => Just(Step::Call),
+        2 => Just(Step::Sure),
+        1 => Just(Step::Never),
         1 => any::<u8>().prop_map(Step::Jump),
         4 => any::<u8>().prop_map(Step::Branch),
         1 => any::<u8>().prop_map(Step::Loop),
@@ -44,7 +50,9 @@ fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
     let insn = |(n, &(step, probe)): (u64, &(Step, Option<Instruction>))| {
         let flow = match step {
             Step::Next => Control::Next,
-            Step::Call => Control::Call { callee: Callee::Unknown },
+            Step::Call => Control::Call { callee: Callee::Unknown, returns: Returns::Perhaps },
+            Step::Sure => Control::Call { callee: Callee::Unknown, returns: Returns::Surely },
+            Step::Never => Control::Call { callee: Callee::Unknown, returns: Returns::Never },
             Step::Jump(to) => Control::Jump { target: place(to) },
             Step::Branch(to) => Control::Branch { target: place(to), condition: probe.map(|_| Condition(4)) },
             Step::Loop(to) => Control::Branch { target: place(to), condition: None },
@@ -53,11 +61,11 @@ fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
                 targets.sort_unstable();
                 targets.dedup();
                 computed.push((n * LEN, targets));
-                Control::Indirect { fixed: false }
+                Control::Indirect { slot: None }
             }
             Step::Stop => Control::Stop,
         };
-        Insn { addr: n * LEN, len: 4, flow, probe }
+        Insn { addr: n * LEN, len: 4, flow, probe, stack: Stack::Keeps }
     };
     let insns = (0..).zip(steps).map(insn).collect();
     let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
@@ -78,7 +86,7 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
             let Some(choice) = choices.next() else {
                 // The walk must not end amid a piece.
                 match insn.flow {
-                    Control::Next => {
+                    Control::Next | Control::Call { returns: Returns::Surely, .. } => {
                         at = insn.end();
                         continue;
                     }
@@ -101,7 +109,8 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
                 }
             };
             match insn.flow {
-                Control::Next => at = insn.end(),
+                Control::Next | Control::Call { returns: Returns::Surely, .. } => at = insn.end(),
+                Control::Call { returns: Returns::Never, .. } => break,
                 Control::Call { .. } if choice < 20 => break,
                 Control::Call { .. } => {
                     if choice > 240 {

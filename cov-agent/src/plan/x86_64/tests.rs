@@ -92,12 +92,13 @@ fn control_flow() {
     assert_eq!(insn(&[0x0f, 0x83, 0, 1, 0, 0]).flow, jae);
     assert_eq!(insn(&[0xe3, 0x10]).flow, Flow::Branch { target: 0x1012, condition: None }, "jrcxz");
     assert_eq!(insn(&[0x2e, 0x75, 0x10]).flow, Flow::Branch { target: 0x1013, condition: None }, "no probe there");
-    assert_eq!(insn(&[0xe8, 0, 1, 0, 0]).flow, Flow::Call { callee: Callee::Direct(0x1105) });
-    assert_eq!(insn(&[0xff, 0x15, 0, 1, 0, 0]).flow, Flow::Call { callee: Callee::Slot(0x1106) });
-    assert_eq!(insn(&[0xff, 0xd0]).flow, Flow::Call { callee: Callee::Unknown });
-    assert_eq!(insn(&[0x0f, 0x05]).flow, Flow::Call { callee: Callee::Unknown }, "syscall");
-    assert_eq!(insn(&[0xff, 0x25, 0, 1, 0, 0]).flow, Flow::Indirect { fixed: true });
-    assert_eq!(insn(&[0xff, 0xe0]).flow, Flow::Indirect { fixed: false });
+    let call = |callee| Flow::Call { callee, returns: Returns::Perhaps };
+    assert_eq!(insn(&[0xe8, 0, 1, 0, 0]).flow, call(Callee::Direct(0x1105)));
+    assert_eq!(insn(&[0xff, 0x15, 0, 1, 0, 0]).flow, call(Callee::Slot(0x1106)));
+    assert_eq!(insn(&[0xff, 0xd0]).flow, call(Callee::Unknown));
+    assert_eq!(insn(&[0x0f, 0x05]).flow, call(Callee::Unknown), "syscall");
+    assert_eq!(insn(&[0xff, 0x25, 0, 1, 0, 0]).flow, Flow::Indirect { slot: Some(0x1106) });
+    assert_eq!(insn(&[0xff, 0xe0]).flow, Flow::Indirect { slot: None });
     for stop in [&[0xc3][..], &[0x0f, 0x0b], &[0xf4]] {
         assert_eq!(insn(stop).flow, Flow::Stop);
     }
@@ -130,4 +131,42 @@ fn nothing_to_decode() {
     assert_eq!(decode(&[], 0), None);
     assert_eq!(decode(&[0x0f], 0), None);
     assert_eq!(decode(&[0x06], 0), None);
+}
+
+#[test]
+fn the_stack() {
+    let cases: &[(&[u8], Stack)] = &[
+        (&[0x90], Stack::Keeps),
+        (&[0x55], Stack::Moves(-8)),                             // push %rbp
+        (&[0x6a, 0x01], Stack::Moves(-8)),                       // push $1
+        (&[0x41, 0x5f], Stack::Moves(8)),                        // pop %r15
+        (&[0x5d], Stack::PopsFrame),                             // pop %rbp
+        (&[0x5c], Stack::Odd),                                   // pop %rsp
+        (&[0x48, 0x83, 0xec, 0x18], Stack::Moves(-0x18)),        // sub $0x18,%rsp
+        (&[0x48, 0x81, 0xc4, 0, 1, 0, 0], Stack::Moves(0x100)),  // add $0x100,%rsp
+        (&[0x48, 0x83, 0xe4, 0xf0], Stack::Grows),               // and $-16,%rsp
+        (&[0x48, 0x29, 0xc4], Stack::Grows),                     // sub %rax,%rsp
+        (&[0x48, 0x89, 0xe5], Stack::Frames(0)),                 // mov %rsp,%rbp
+        (&[0x48, 0x89, 0xec], Stack::Unframes(0)),               // mov %rbp,%rsp
+        (&[0x48, 0x8d, 0x65, 0xd8], Stack::Unframes(-0x28)),     // lea -0x28(%rbp),%rsp
+        (&[0x48, 0x8d, 0x64, 0x24, 0x08], Stack::Moves(8)),      // lea 8(%rsp),%rsp
+        (&[0x48, 0x8d, 0x44, 0x24, 0x08], Stack::Keeps),         // lea 8(%rsp),%rax
+        (&[0xc9], Stack::Leaves),                                // leave
+        (&[0xc3], Stack::Returns),                               // ret
+        (&[0xf3, 0xc3], Stack::Returns),                         // rep ret
+        (&[0xc2, 0x08, 0x00], Stack::Odd),                       // ret $8
+        (&[0x48, 0x89, 0xfc], Stack::Odd),                       // mov %rdi,%rsp
+        (&[0x48, 0x8b, 0x67, 0x30], Stack::Odd),                 // mov 0x30(%rdi),%rsp
+        (&[0x48, 0x87, 0xe0], Stack::Odd),                       // xchg %rsp,%rax
+        (&[0xff, 0x34, 0x24], Stack::Odd),                       // push (%rsp)
+        (&[0x48, 0x8b, 0x04, 0x24], Stack::Touches(0)),          // mov (%rsp),%rax
+        (&[0x48, 0x89, 0x44, 0x24, 0x10], Stack::Touches(0x10)), // mov %rax,0x10(%rsp)
+        (&[0x48, 0x8b, 0x45, 0x08], Stack::TouchesFrame(8)),     // mov 8(%rbp),%rax
+        (&[0x31, 0xed], Stack::DropsFrame),                      // xor %ebp,%ebp
+        (&[0x48, 0x39, 0xe5], Stack::Keeps),                     // cmp %rsp,%rbp
+        (&[0xf3, 0x90], Stack::Odd),                             // pause
+    ];
+    for (bytes, stack) in cases {
+        assert_eq!(insn(bytes).stack, *stack, "{bytes:x?}");
+    }
 }
