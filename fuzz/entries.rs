@@ -67,7 +67,13 @@ pub(crate) fn object(bytes: &[u8]) -> bool {
     let shared: object::Bytes = std::sync::Arc::new(bytes.to_vec());
     let path = std::path::Path::new("/nowhere/object");
     let Ok(object) = object::parse(path, &shared, &DebugSearch::nowhere(), &all) else { return false };
-    let hits = PlanOptions { wanted: &all, selection: Selection::default(), scope: Scope::Whole, aim: Aim::Hits };
+    let hits = PlanOptions {
+        wanted: &all,
+        selection: Selection::default(),
+        scope: Scope::Whole,
+        aim: Aim::Hits,
+        branches: true,
+    };
     drop(evaluate(&plan(&object, &hits), &[]));
     let plan = plan(&object, &PlanOptions { aim: Aim::Counts, ..hits });
     !evaluate(&plan, &vec![1; plan.sites.len()]).is_empty()

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{git, output, put, reports, run, tool};
-use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
+use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot, Way};
 use cov_agent::format::{Limits, cobertura};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -65,6 +65,36 @@ fn the_grammar_holds() {
         Command::new("xmllint").args(["--noout", "--dtdvalid", dtd]).arg(directory.path().join("bad.xml")).output();
     assert!(!bad.unwrap().status.success());
     drop(snapshot);
+}
+
+#[test]
+fn branches_are_valid_and_read_by_gcovr_and_pycobertura() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let mut file = file(put(&root, "a.cpp", "1\n2\n3\n4\n5\n").to_str().unwrap());
+    for (line, number, count) in [(2, 0, 5), (2, 1, 0), (4, 0, 0), (4, 1, 0), (3, 0, 1), (3, 1, 9)] {
+        file.way(Way { line, number, ..Way::default() }, ExecutionCounter::exact(count));
+    }
+    let snapshot = snapshot(root.to_str().unwrap(), vec![file]);
+    write(&snapshot, &root.join("cobertura.xml"));
+    validate(&root.join("cobertura.xml"));
+    let text = fs::read_to_string(root.join("cobertura.xml")).unwrap();
+    for line in [
+        "<line number=\"2\" hits=\"5\" branch=\"true\" condition-coverage=\"50% (1/2)\"/>",
+        "<line number=\"4\" hits=\"0\" branch=\"true\" condition-coverage=\"0% (0/2)\"/>",
+        "branch-rate=\"0.5000\" complexity=\"0\" lines-covered=\"2\" lines-valid=\"3\" branches-covered=\"3\" branches-valid=\"6\"",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let args = ["--root", ".", "--cobertura-add-tracefile", "cobertura.xml", "--json-summary", "out.json"];
+    run(tool(&reports(), "gcovr", &root), args);
+    let json: Value = serde_json::from_slice(&fs::read(root.join("out.json")).unwrap()).unwrap();
+    assert_eq!((&json["branch_total"], &json["branch_covered"]), (&Value::from(6), &Value::from(3)), "{json}");
+    const ASK: &str = "import pycobertura; print(pycobertura.Cobertura('cobertura.xml').branch_rate('a.cpp'))";
+    assert_eq!(run(tool(&reports(), "python", &root), ["-c", ASK]).trim(), "0.5");
+    let back = cobertura::read(&mut fs::File::open(root.join("cobertura.xml")).unwrap(), Limits::default()).unwrap();
+    let branches = back.files()[0].branches();
+    assert_eq!((branches.total, branches.covered), (6, 3));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{git, output, put, reports, run, tool};
-use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot};
+use cov_agent::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Snapshot, Way};
 use cov_agent::format::{Limits, lcov};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,35 @@ fn genhtml_shows_every_count() {
         assert!(rows.iter().any(|row| row[..] == ["3", ">10995*10^8", ":", "3"]), "{plain}");
         assert!(rows.iter().any(|row| row[..] == ["4", "0", ":", "4"]), "{plain}");
     }
+}
+
+#[test]
+fn lcov_and_genhtml_show_branches() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let mut file = file(put(&root, "a.cpp", "1\n2\n3\n4\n5\n").to_str().unwrap());
+    for (line, jump, number, count) in
+        [(2, 0, 0, 5), (2, 0, 1, 0), (2, 1, 0, 1), (2, 1, 1, 4), (4, 0, 0, 0), (4, 0, 1, 0)]
+    {
+        file.way(Way { line, jump, number, ..Way::default() }, ExecutionCounter::exact(count));
+    }
+    let snapshot = write(&root, "lcov.info", vec![file]);
+    let rc = ["--rc", "lcov_branch_coverage=1"];
+    let summary = silent(&root, "lcov", &[&rc[..], &["--summary", "lcov.info"]].concat());
+    assert!(summary.contains("branches...: 50.0% (3 of 6 branches)"), "{summary}");
+    silent(&root, "lcov", &[&rc[..], &["-q", "-a", "lcov.info", "-a", "lcov.info", "-o", "twice.info"]].concat());
+    let twice = lcov::read(File::open(root.join("twice.info")).unwrap(), Limits::default()).unwrap();
+    let doubled = |snapshot: &Snapshot, factor| {
+        let ways = snapshot.files()[0].ways();
+        ways.map(|(way, counter)| (way.line, way.jump, way.number, counter.value() * factor)).collect::<Vec<_>>()
+    };
+    assert_eq!(doubled(&twice, 1), doubled(&snapshot, 2));
+    let said = silent(&root, "genhtml", &["lcov.info", "-o", "html", "--branch-coverage"]);
+    assert!(said.contains("branches...: 50.0% (3 of 6 branches)"), "{said}");
+    let page = output(Command::new("find").arg(root.join("html")).args(["-name", "a.cpp.gcov.html"]));
+    let page = fs::read_to_string(page.trim()).unwrap();
+    assert!(page.contains("Branch 0 was taken 5 times") && page.contains("Branch 1 was not taken"), "{page}");
+    assert!(page.contains("Branch 0 was not executed"), "{page}");
 }
 
 #[test]

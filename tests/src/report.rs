@@ -10,6 +10,9 @@ pub struct FileCoverage {
     pub lines: BTreeMap<u32, u64>,
     /// Functions and their entries (`FNDA`).
     pub functions: BTreeMap<String, u64>,
+    /// For each line its conditional jumps, and how often each way out of them was taken (`BRDA`); nothing where a jump
+    /// was never executed.
+    pub branches: BTreeMap<u32, Vec<Vec<Option<u64>>>>,
 }
 
 /// A whole report.
@@ -45,7 +48,17 @@ impl Coverage {
                     let functions = &mut coverage.files.entry(file.clone()).or_default().functions;
                     *functions.entry(name.to_owned()).or_default() += count.parse::<u64>().unwrap();
                 }
-                "TN" | "VER" | "FN" | "FNF" | "FNH" | "LF" | "LH" | "BRDA" | "BRF" | "BRH" | "end_of_record" => {}
+                "BRDA" => {
+                    let fields: Vec<&str> = value.split(',').collect();
+                    let [number, block, branch, taken] = fields[..] else { panic!("{line}") };
+                    let file = coverage.files.entry(file.clone()).or_default();
+                    let jumps = file.branches.entry(number.parse().unwrap()).or_default();
+                    let block: usize = block.parse().unwrap();
+                    jumps.resize(jumps.len().max(block + 1), Vec::new());
+                    assert_eq!(branch.parse(), Ok(jumps[block].len()), "{line}");
+                    jumps[block].push((taken != "-").then(|| taken.parse().unwrap()));
+                }
+                "TN" | "VER" | "FN" | "FNF" | "FNH" | "LF" | "LH" | "BRF" | "BRH" | "end_of_record" => {}
                 _ => panic!("{}: {line:?}", path.display()),
             }
         }

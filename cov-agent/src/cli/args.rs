@@ -159,6 +159,9 @@ pub struct SelectionArgs {
     /// Leave out the lines that DATA, of earlier runs or other shards, cover; merge both (repeatable)
     #[arg(long, value_name = "DATA", action = ArgAction::Append)]
     pub only_missing: Vec<PathBuf>,
+    /// Count how often each way out of the conditional jumps of a line was taken, too
+    #[arg(long)]
+    pub branch: bool,
     /// Place probes where code seldom ran by DATA of earlier runs; changes no count (repeatable)
     #[arg(long, value_name = "DATA", action = ArgAction::Append)]
     pub profile: Vec<PathBuf>,

@@ -3,7 +3,7 @@
 use super::message::one_line;
 use super::table::Cell;
 use crate::config::{Sort, SortColumn};
-use crate::coverage::{ExecutionCounter, FileCoverage, Snapshot, paths, percent};
+use crate::coverage::{Branches, ExecutionCounter, FileCoverage, Snapshot, paths, percent};
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
 
@@ -56,6 +56,8 @@ pub(super) struct Row {
     pub(super) hottest: Option<(u32, ExecutionCounter)>,
     /// All executions of all lines.
     pub(super) executions: ExecutionCounter,
+    /// Ways out of conditional jumps.
+    pub(super) branches: Branches,
 }
 
 impl Row {
@@ -67,6 +69,7 @@ impl Row {
             missing: Vec::new(),
             hottest: None,
             executions: ExecutionCounter::ZERO,
+            branches: Branches::default(),
         };
         let mut in_gap = false;
         for (line, counter) in lines {
@@ -87,7 +90,8 @@ impl Row {
 
     /// Of a whole file. `directory` is the working directory.
     pub(super) fn of(file: &FileCoverage, directory: &str) -> Self {
-        Self::new(shown(file.path(), directory), file.lines().iter())
+        let row = Self::new(shown(file.path(), directory), file.lines().iter());
+        Self { branches: file.branches(), ..row }
     }
 
     /// `3-5, 9`.
@@ -115,6 +119,18 @@ pub(super) fn total<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Numbers {
     let mut total = Numbers::default();
     rows.into_iter().for_each(|row| total.add(row.numbers));
     total
+}
+
+/// The branches of all rows; nothing where none were counted.
+pub(super) fn branches(rows: &[Row]) -> Option<Branches> {
+    let mut all = Branches::default();
+    rows.iter().for_each(|row| all.add(row.branches));
+    (all.total > 0).then_some(all)
+}
+
+/// `3/8`: those that were taken, and all.
+pub(super) fn share_of(branches: Branches) -> String {
+    if branches.total == 0 { "-".to_owned() } else { format!("{}/{}", branches.covered, branches.total) }
 }
 
 /// Sorts rows; equal ones by path.

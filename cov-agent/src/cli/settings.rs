@@ -120,6 +120,7 @@ impl SelectionArgs {
         settings.lines.command_line("--lines", given(&self.lines).map(LineLists));
         settings.lines_diff.command_line("--lines-diff", self.lines_diff.clone());
         settings.only_missing.command_line("--only-missing", given(&self.only_missing));
+        settings.branch.command_line("--branch", self.branch.then_some(true));
         settings.profile.command_line("--profile", given(&self.profile));
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct Setup {
     pub scope: Scope,
     filter: Filter,
     chosen: Chosen,
+    branches: bool,
     /// The directory to which the default filter keeps.
     default_root: Option<PathBuf>,
 }
@@ -49,7 +50,8 @@ impl Setup {
         // A context may begin and end anywhere.
         let contexts = *settings.context_from != ContextFrom::Nothing;
         let scope = if contexts { Scope::Part } else { Scope::Whole };
-        Ok(Self { invoker, directory, search, scope, filter, chosen, default_root })
+        let branches = *settings.branch;
+        Ok(Self { invoker, directory, search, scope, filter, chosen, branches, default_root })
     }
 
     /// The directory whose sources are measured where nothing else is asked for.
@@ -78,7 +80,7 @@ impl Setup {
             lines: if chosen.has_lines() { Some(&lines) } else { None },
             profile: if chosen.has_profile() { Some(&profile) } else { None },
         };
-        act(&PlanOptions { wanted: &wanted, selection, scope, aim: Aim::Counts })
+        act(&PlanOptions { wanted: &wanted, selection, scope, aim: Aim::Counts, branches: self.branches })
     }
 
     /// What of the sources is measured, for people; empty where everything is.

@@ -140,6 +140,8 @@ keys! {
     lines_diff: String, Some("--lines-diff"), &[];
     /// Data of earlier runs; lines that they cover are not measured.
     only_missing: Vec<PathBuf>, Some("--only-missing"), &[];
+    /// Whether ways out of conditional jumps are counted.
+    branch: bool, Some("--branch"), &[&[alias("run", "branch", Form::Same)]];
     /// Data of earlier runs; probes are placed where these ran seldom.
     profile: Vec<PathBuf>, Some("--profile"), &[];
     /// How many executable lines a file needs not to be left out.

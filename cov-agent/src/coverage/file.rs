@@ -1,5 +1,6 @@
 //! All that is known of one source file.
 
+use super::branches::{self, Branches, Jump, Way};
 use super::{ExecutionCounter, LineTracker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct FileCoverage {
     /// the most common case and then costs nothing.
     by_context: BTreeMap<Arc<str>, LineTracker>,
     functions: BTreeMap<Function, ExecutionCounter>,
+    ways: BTreeMap<Way, ExecutionCounter>,
     unmeasurable: BTreeMap<u32, Arc<str>>,
     excluded: BTreeSet<u32>,
     build_ids: BTreeSet<Arc<str>>,
@@ -57,6 +59,7 @@ impl FileCoverage {
             lines: LineTracker::default(),
             by_context: BTreeMap::new(),
             functions: BTreeMap::new(),
+            ways: BTreeMap::new(),
             unmeasurable: BTreeMap::new(),
             excluded: BTreeSet::new(),
             build_ids: BTreeSet::new(),
@@ -93,6 +96,24 @@ impl FileCoverage {
     /// Functions with the number of their entries, by line and name.
     pub fn functions(&self) -> impl Iterator<Item = (&Function, ExecutionCounter)> {
         self.functions.iter().map(|(function, &counter)| (function, counter))
+    }
+
+    /// The ways out of conditional jumps with how often each was taken, by line and jump. They are the sums over all
+    /// contexts.
+    pub fn ways(&self) -> impl Iterator<Item = (Way, ExecutionCounter)> {
+        self.ways.iter().map(|(&way, &counter)| (way, counter))
+    }
+
+    /// The conditional jumps, by line.
+    #[must_use]
+    pub fn jumps(&self) -> Vec<Jump> {
+        branches::jumps(self.ways())
+    }
+
+    /// How many ways out of conditional jumps there are, and how many were taken.
+    #[must_use]
+    pub fn branches(&self) -> Branches {
+        self.ways.values().copied().collect()
     }
 
     /// Lines that have code but cannot be measured, with the reason, by rising line. They are no
@@ -168,6 +189,18 @@ impl FileCoverage {
         *self.functions.entry(Function { line, name: name.into() }).or_default() += counter;
     }
 
+    /// Adds `counter` to a way out of a conditional jump. Does nothing for an excluded line.
+    pub fn way(&mut self, way: Way, counter: ExecutionCounter) {
+        if way.line != 0 && !self.excluded.contains(&way.line) {
+            *self.ways.entry(way).or_default() += counter;
+        }
+    }
+
+    /// Forgets the conditional jumps of `line`.
+    pub fn drop_jumps(&mut self, line: u32) {
+        self.ways.retain(|way, _| way.line != line);
+    }
+
     /// Says that `line` has code that cannot be measured, and why. Of several reasons the first by
     /// the alphabet is kept. Does nothing for an executable line.
     pub fn unmeasurable(&mut self, line: u32, reason: impl Into<Arc<str>>) {
@@ -193,6 +226,9 @@ impl FileCoverage {
         self.excluded.insert(line);
         self.unmeasurable.remove(&line);
         self.lines.remove(line);
+        if !self.ways.is_empty() {
+            self.drop_jumps(line);
+        }
         for lines in self.by_context.values_mut() {
             lines.remove(line);
         }
@@ -235,6 +271,7 @@ impl FileCoverage {
         }
         self.join_contexts();
         other.functions().for_each(|(f, counter)| self.function(f.line, Arc::clone(&f.name), counter));
+        other.ways().for_each(|(way, counter)| self.way(way, counter));
         let unmeasurable = std::mem::take(&mut self.unmeasurable);
         for (line, reason) in unmeasurable.into_iter().chain(other.unmeasurable.clone()) {
             self.unmeasurable(line, reason);

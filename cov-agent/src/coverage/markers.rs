@@ -5,6 +5,7 @@
 //! | `LCOV_EXCL_LINE`, `GCOV_EXCL_LINE`, `GCOVR_EXCL_LINE`, `grcov-excl-line` | its line |
 //! | `…_EXCL_START` to `…_EXCL_STOP` (`_END` for gcov), `grcov-excl-start` to `-stop` | these lines and those between |
 //! | `LCOV_UNREACHABLE_LINE`, `…_START` to `…_STOP` | the same, but only lines that were not executed |
+//! | `LCOV_EXCL_BR_LINE`, `GCOV_EXCL_BR_LINE`, `GCOVR_EXCL_BR_LINE`, `…_BR_START` to `…_BR_STOP` | only the branches of these lines |
 //! | `pragma: no cover` in a comment, and the `exclude_lines`, `exclude_also` patterns | the lines that match; in Python and Mojo the whole block that such a line begins |
 //!
 //! Sources: geninfo(1); gcovr's "Exclusion Markers"; grcov's README; coverage.py's "Excluding code".
@@ -46,6 +47,8 @@ pub struct Marked {
     pub excluded: BTreeSet<u32>,
     /// Lines that are taken out unless they were executed.
     pub unreachable: BTreeSet<u32>,
+    /// Lines whose branches are taken out.
+    pub branchless: BTreeSet<u32>,
     /// Markers that have no partner: line and what is wrong.
     pub problems: Vec<(u32, String)>,
 }
@@ -118,6 +121,10 @@ fn exclude(file: &mut FileCoverage, marked: &Marked) {
     for &line in known.intersection(&marked.excluded) {
         file.exclude(line);
     }
+    let branching: BTreeSet<u32> = file.ways().map(|(way, _)| way.line).collect();
+    for &line in branching.intersection(&marked.branchless) {
+        file.drop_jumps(line);
+    }
     for &line in known.intersection(&marked.unreachable) {
         if !hit(file, line) {
             file.exclude(line);
@@ -125,17 +132,28 @@ fn exclude(file: &mut FileCoverage, marked: &Marked) {
     }
 }
 
+/// What a marker takes out.
+#[derive(Clone, Copy)]
+enum Takes {
+    Lines,
+    UnlessExecuted,
+    Branches,
+}
+
 /// Fixed markers, case as written.
-const FAMILIES: [(&str, &str, &[&str], bool); 5] = [
-    ("LCOV_EXCL_LINE", "LCOV_EXCL_START", &["LCOV_EXCL_STOP"], false),
-    ("LCOV_UNREACHABLE_LINE", "LCOV_UNREACHABLE_START", &["LCOV_UNREACHABLE_STOP"], true),
-    ("GCOV_EXCL_LINE", "GCOV_EXCL_START", &["GCOV_EXCL_STOP", "GCOV_EXCL_END"], false),
-    ("GCOVR_EXCL_LINE", "GCOVR_EXCL_START", &["GCOVR_EXCL_STOP", "GCOVR_EXCL_END"], false),
-    ("grcov-excl-line", "grcov-excl-start", &["grcov-excl-stop", "grcov-excl-end"], false),
+const FAMILIES: [(&str, &str, &[&str], Takes); 8] = [
+    ("LCOV_EXCL_LINE", "LCOV_EXCL_START", &["LCOV_EXCL_STOP"], Takes::Lines),
+    ("LCOV_UNREACHABLE_LINE", "LCOV_UNREACHABLE_START", &["LCOV_UNREACHABLE_STOP"], Takes::UnlessExecuted),
+    ("GCOV_EXCL_LINE", "GCOV_EXCL_START", &["GCOV_EXCL_STOP", "GCOV_EXCL_END"], Takes::Lines),
+    ("GCOVR_EXCL_LINE", "GCOVR_EXCL_START", &["GCOVR_EXCL_STOP", "GCOVR_EXCL_END"], Takes::Lines),
+    ("grcov-excl-line", "grcov-excl-start", &["grcov-excl-stop", "grcov-excl-end"], Takes::Lines),
+    ("LCOV_EXCL_BR_LINE", "LCOV_EXCL_BR_START", &["LCOV_EXCL_BR_STOP"], Takes::Branches),
+    ("GCOV_EXCL_BR_LINE", "GCOV_EXCL_BR_START", &["GCOV_EXCL_BR_STOP"], Takes::Branches),
+    ("GCOVR_EXCL_BR_LINE", "GCOVR_EXCL_BR_START", &["GCOVR_EXCL_BR_STOP"], Takes::Branches),
 ];
 
 fn fixed_markers(lines: &[&str], marked: &mut Marked) {
-    for (single, start, stops, unreachable) in FAMILIES {
+    for (single, start, stops, takes) in FAMILIES {
         let mut open: Option<u32> = None;
         let mut taken: Vec<RangeInclusive<u32>> = Vec::new();
         for (at, text) in lines.iter().enumerate() {
@@ -158,7 +176,11 @@ fn fixed_markers(lines: &[&str], marked: &mut Marked) {
             // Without its end it would hide the rest of the file.
             marked.problems.push((first, format!("{start} without {}", stops.first().unwrap_or(&""))));
         }
-        let lines = if unreachable { &mut marked.unreachable } else { &mut marked.excluded };
+        let lines = match takes {
+            Takes::Lines => &mut marked.excluded,
+            Takes::UnlessExecuted => &mut marked.unreachable,
+            Takes::Branches => &mut marked.branchless,
+        };
         taken.into_iter().for_each(|range| lines.extend(range));
     }
     marked.problems.sort();
@@ -222,6 +244,7 @@ fn block_end(lines: &[&str], first: usize, last: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coverage::Way;
     use crate::coverage::{Losses, Run};
 
     fn excluded(path: &str, text: &str) -> Vec<u32> {
@@ -234,6 +257,22 @@ mod tests {
             // grcov-excl-start\ne\n// grcov-excl-stop\nf\n// GCOVR_EXCL_START x\n// GCOVR_EXCL_STOP\n\
             NOT_LCOV_EXCL_LINE\nLCOV_EXCL_LINES\ng # pragma: no cover\nh // PRAGMA NO COVER\r\n";
         assert_eq!(excluded("a.c", text), [2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 15, 16]);
+    }
+
+    #[test]
+    fn branches_go_and_their_lines_stay() {
+        let text = "a\nb // LCOV_EXCL_BR_LINE\n// GCOVR_EXCL_BR_START\nc\n// GCOVR_EXCL_BR_STOP\nd\n";
+        let mut file = FileCoverage::new("a.c");
+        for line in [2, 4, 6] {
+            file.record(line, ExecutionCounter::exact(1), "");
+            file.way(Way { line, ..Way::default() }, ExecutionCounter::exact(1));
+        }
+        let snapshot = Snapshot::of_runs([], BTreeSet::new(), Default::default(), vec![file]);
+        let markers = Markers::new(None, &[]).unwrap();
+        let snapshot = markers.apply(snapshot, |_| Some(text.to_owned()), &mut Vec::new());
+        let file = &snapshot.files()[0];
+        assert_eq!(file.lines().iter().map(|(line, _)| line).collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(file.ways().map(|(way, _)| way.line).collect::<Vec<_>>(), [6]);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! assert_eq!(file.lines().get(5), None);
 //! ```
 
+mod branches;
 mod collector;
 mod contexts;
 mod counter;
@@ -34,6 +35,7 @@ pub mod synthetic;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use branches::{Branches, Jump, Way};
 pub use collector::CoverageCollector;
 pub use contexts::{Place, Reach};
 pub use counter::ExecutionCounter;

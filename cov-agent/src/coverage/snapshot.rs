@@ -114,6 +114,12 @@ impl Snapshot {
         &self.files
     }
 
+    /// Whether conditional jumps were counted.
+    #[must_use]
+    pub fn has_branches(&self) -> bool {
+        self.files.iter().any(|file| file.ways().next().is_some())
+    }
+
     /// The files, by path, without a copy.
     #[must_use]
     pub fn into_files(self) -> Vec<FileCoverage> {

@@ -1,6 +1,6 @@
 //! Random snapshots for property tests.
 
-use super::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, RunId, Snapshot};
+use super::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, RunId, Snapshot, Way};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const CONTEXTS: [&str; 3] = ["", "test a", "τ"];
 pub(crate) fn snapshot(run: u8) -> impl Strategy<Value = Snapshot> {
     let line = prop_oneof![9 => 0..12u32, 1 => any::<u32>()];
     let count = prop_oneof![8 => 0..3u64, 1 => any::<u64>(), 1 => Just(u64::MAX)];
-    let record = (0..PATHS.len(), line, count, 0..CONTEXTS.len(), 0..12u8);
+    let record = (0..PATHS.len(), line, count, 0..CONTEXTS.len(), 0..13u8);
     (proptest::collection::vec(record, 0..60), 0..3u64).prop_map(move |(records, lost)| of(run, &records, lost))
 }
 
@@ -29,6 +29,11 @@ fn of(run: u8, records: &[Record], lost: u64) -> Snapshot {
             4 => f.compiled_into(format!("{}", count % 4)),
             5 => f.record(line, ExecutionCounter::at_least(count), CONTEXTS[context]),
             6 => f.record(line, ExecutionCounter::exact(count), CONTEXTS[context]),
+            12 => {
+                let [shape, jump, number] = [0, context, context % 2].map(|n| u32::try_from(n).unwrap_or_default());
+                let way = Way { line, shape, jump, number, to: u32::try_from(count % 4).unwrap_or_default() };
+                f.way(way, ExecutionCounter::exact(count));
+            }
             7 => f.function(line.max(1), "_ZN1a1bE", ExecutionCounter::at_least(count)),
             _ => f.record(line, ExecutionCounter::exact(count), ""),
         }

@@ -65,6 +65,14 @@ impl LineTable {
         self.rows.get(first..first + sequence.row_count as usize).unwrap_or(&[])
     }
 
+    /// The row that holds an address; where sequences overlap, of the one that begins last.
+    #[must_use]
+    pub fn row_at(&self, addr: LinkAddr) -> Option<&Row> {
+        let sequence = self.sequences.get(self.sequences.partition_point(|s| s.start <= addr).checked_sub(1)?)?;
+        let rows = self.rows_of(sequence);
+        rows.get(rows.partition_point(|row| row.addr <= addr).checked_sub(1)?).filter(|_| addr < sequence.end)
+    }
+
     /// The file a row names.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&SourceFile> {

@@ -1,6 +1,7 @@
 //! The block planner: a probe on every piece of code, and on every conditional jump, that the count
 //! of a wanted line depends on.
 
+use super::branches::WaySum;
 use super::cfg::Cfg;
 use super::code::Code;
 use super::flow::{Flow, Sum, Var};
@@ -12,7 +13,9 @@ use super::rows::{Calls, Innermost, Span, spans};
 use super::selection::Selected;
 use super::spanning::Choice;
 use super::sums::{FunctionSum, Sums};
-use super::types::{FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable};
+use super::types::{
+    FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable, WayFormula,
+};
 use super::x86_64::Flow as Control;
 use super::{Aim, PlanOptions, Scope};
 use crate::object::{FileId, LinkAddr, Object};
@@ -109,7 +112,8 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let resolved = code.resolved;
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
-    let asked = Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved };
+    let PlanOptions { branches, scope, .. } = *options;
+    let asked = Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved, branches, scope };
     let mut sums = asked.sums(&question.spans, &question.copies);
     if options.aim == Aim::Hits {
         sums.forget_counts();
@@ -196,17 +200,25 @@ impl Total {
     }
 }
 
+/// A file, a line in it, and what tells a way out of a jump from the others there: shape, jump, number, target.
+type WayKey = (FileId, u32, u32, u32, u32, u32);
+
 fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u32, Reason)>, aim: Aim) -> ProbePlan {
     let mut sites = Vec::new();
     let mut base = 0u32;
     let mut lines: BTreeMap<(FileId, u32), Total> = BTreeMap::new();
     let mut functions: BTreeMap<(FileId, u32, &str), BTreeMap<SlotId, i32>> = BTreeMap::new();
+    let mut ways: BTreeMap<WayKey, BTreeMap<SlotId, i32>> = BTreeMap::new();
     for mut answer in answers {
         for line in &answer.sums.lines {
             let total = lines.entry((line.file, line.line)).or_default();
             answer.expand(&line.count, base, &mut total.count);
             line.seen.iter().for_each(|&var| total.add_seen(&answer, base, var));
             total.inexact |= !line.exact;
+            for WaySum { shape, jump, number, to, count } in &line.ways {
+                let way = ways.entry((line.file, line.line, *shape, *jump, *number, *to)).or_default();
+                answer.expand(count, base, way);
+            }
         }
         for FunctionSum { copy, count: sum, .. } in &answer.sums.functions {
             let Some(copy) = object.functions.copies.get(*copy as usize) else { continue };
@@ -238,6 +250,15 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
         line,
         count: terms(&count),
     };
+    let ways = ways.into_iter().map(|((file, line, shape, jump, number, to), count)| WayFormula {
+        file,
+        line,
+        shape,
+        jump,
+        number,
+        to,
+        count: terms(&count),
+    });
     ProbePlan {
         object: object.image.id.clone(),
         aim,
@@ -246,6 +267,7 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
         slots: base,
         lines: lines.into_iter().map(line).collect(),
         functions: functions.into_iter().map(function).collect(),
+        ways: ways.collect(),
         unmeasurable,
     }
 }

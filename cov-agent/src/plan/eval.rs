@@ -80,6 +80,17 @@ pub fn evaluate_functions(plan: &ProbePlan, counters: &[u64]) -> Vec<FunctionRes
     plan.functions.iter().map(function).collect()
 }
 
+/// How often the ways out of conditional jumps of `plan` were taken, in its order, and whether that is exact: counters
+/// may contradict each other, as in [`evaluate`].
+#[must_use]
+pub fn evaluate_ways(plan: &ProbePlan, counters: &[u64]) -> Vec<(u64, bool)> {
+    let way = |formula: &super::WayFormula| {
+        let sum = sum(&formula.count, counters);
+        (u64::try_from(sum.max(0)).unwrap_or(u64::MAX), sum >= 0)
+    };
+    plan.ways.iter().map(way).collect()
+}
+
 /// What `terms` come to. A counter that `counters` does not have counts as 0.
 #[must_use]
 pub fn sum(terms: &[Term], counters: &[u64]) -> i128 {
@@ -110,6 +121,7 @@ mod tests {
             files: Vec::new(),
             sites: Vec::new(),
             slots: 3,
+            ways: Vec::new(),
             lines: vec![line(1, &[0, 1], true), line(2, &[2], true), line(3, &[2], false)],
             functions: vec![function(1, &[0, 1]), function(2, &[2])],
             unmeasurable: Vec::new(),

@@ -4,6 +4,7 @@
 //! function. Entries of a group are the edges into its blocks from blocks that are not on the line, and the edges that
 //! close a cycle of blocks which are all on the line. Of a function's declaration the entries are those of the function.
 
+use super::Scope;
 use super::cfg::{Cfg, Edge, EdgeKind, OUTSIDE};
 use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
@@ -26,6 +27,9 @@ pub(super) struct Asked<'a> {
     pub(super) flow: &'a Flow<'a>,
     /// Whether the graph can be relied on.
     pub(super) resolved: bool,
+    /// Whether conditional jumps are asked for.
+    pub(super) branches: bool,
+    pub(super) scope: Scope,
 }
 
 /// A block of a group, and the first of its pieces that holds code of the line.
@@ -70,7 +74,7 @@ impl Group {
         (!hull.is_empty()).then_some(hull)
     }
 
-    fn holds(&self, insn: u32) -> bool {
+    pub(super) fn holds(&self, insn: u32) -> bool {
         self.hull(&(insn..insn + 1)).is_some()
     }
 }
@@ -103,7 +107,7 @@ fn contains(copy: &FunctionCopy, addr: u64) -> bool {
 }
 
 /// A copy of a function, and a line in it.
-type Key = (Option<u32>, FileId, u32);
+pub(super) type Key = (Option<u32>, FileId, u32);
 
 /// Blocks that control enters, and the edges by which it does.
 #[derive(Default)]
@@ -138,7 +142,7 @@ impl Asked<'_> {
         }
         for (key, group) in groups {
             let entrance = entrances.remove(&key).unwrap_or_else(|| Entrance { exact: true, ..Entrance::default() });
-            let sum = self.group(key, group, entrance, &mut budget);
+            let sum = self.group(key, group, entrance, spans, &mut budget);
             if sum.seen.is_empty() {
                 sums.unusable.push((key.1, key.2, Reason::UnsafeInstruction));
             } else {
@@ -215,8 +219,10 @@ impl Asked<'_> {
         }
     }
 
-    fn group(&self, key: Key, mut group: Group, entrance: Entrance, budget: &mut usize) -> LineSum {
+    fn group(&self, key: Key, mut group: Group, entrance: Entrance, spans: &[Span], budget: &mut usize) -> LineSum {
         group.tidy();
+        // Also the jumps of blocks that are not the line's own otherwise.
+        let ways = if self.branches && self.resolved { self.ways(&key, &group, spans) } else { Vec::new() };
         self.drop_incidental(&mut group);
         let members = &group.members;
         let Entrance { mut count, mut seen, edges, mut exact } = entrance;
@@ -227,7 +233,7 @@ impl Asked<'_> {
                 count = pieces().next().unwrap_or_default();
             }
             seen.extend(pieces().flat_map(|p| p.positive().collect::<Vec<_>>()));
-            return LineSum { file: key.1, line: key.2, count, seen, exact: false };
+            return LineSum { file: key.1, line: key.2, count, seen, exact: false, ways };
         }
         let called = self.called(key, members, budget);
         let mut blocks: Vec<u32> = members.iter().chain(&called.members).map(|m| m.0).collect();
@@ -258,7 +264,7 @@ impl Asked<'_> {
         }
         seen.sort_unstable();
         seen.dedup();
-        LineSum { file: key.1, line: key.2, count, seen, exact }
+        LineSum { file: key.1, line: key.2, count, seen, exact, ways }
     }
 
     /// The code that is inlined where the line calls it, in blocks that are no `members`. Coming back from it is no entry of the line.

@@ -3,6 +3,7 @@
 //! Pure: no kernel, no privilege, no file.
 
 mod blocks;
+mod branches;
 mod cfg;
 mod code;
 mod eval;
@@ -24,11 +25,11 @@ mod tests;
 mod types;
 mod x86_64;
 
-pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, sum};
+pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,
-    Unmeasurable,
+    Unmeasurable, WayFormula,
 };
 
 use crate::object::{Object, Wanted};
@@ -41,6 +42,8 @@ pub struct PlanOptions<'a> {
     pub selection: Selection<'a>,
     /// What the plan may rely on.
     pub scope: Scope,
+    /// Whether the ways out of conditional jumps are counted too.
+    pub branches: bool,
     /// What its counters are to tell.
     pub aim: Aim,
 }

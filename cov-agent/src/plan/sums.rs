@@ -1,5 +1,6 @@
 //! What a region tells of lines and functions, in sums of what can be counted.
 
+use super::branches::WaySum;
 use super::flow::{Sum, Var};
 use super::types::Reason;
 use crate::object::FileId;
@@ -13,6 +14,8 @@ pub(super) struct LineSum {
     pub(super) count: Sum,
     pub(super) seen: Vec<Var>,
     pub(super) exact: bool,
+    /// The ways out of its conditional jumps.
+    pub(super) ways: Vec<WaySum>,
 }
 
 /// How often a copy of a function is entered.
@@ -38,7 +41,8 @@ pub(super) struct Sums {
 impl Sums {
     /// What is to be counted.
     pub(super) fn used(&self) -> BTreeSet<Var> {
-        let counts = self.lines.iter().map(|l| &l.count).chain(self.functions.iter().map(|f| &f.count));
+        let ways = self.lines.iter().flat_map(|l| &l.ways).map(|way| &way.count);
+        let counts = self.lines.iter().map(|l| &l.count).chain(self.functions.iter().map(|f| &f.count)).chain(ways);
         let counted = counts.flat_map(|sum| sum.0.iter().map(|(var, _)| *var));
         counted.chain(self.lines.iter().flat_map(|l| l.seen.iter().copied())).collect()
     }

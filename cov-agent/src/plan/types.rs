@@ -113,6 +113,25 @@ pub struct FunctionFormula {
     pub count: Vec<Term>,
 }
 
+/// How often a way out of a conditional jump was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayFormula {
+    /// The source file.
+    pub file: FileId,
+    /// The line of the jump, from 1.
+    pub line: u32,
+    /// Tells differently compiled copies of the line apart: a hash of the lines that their jumps lead to.
+    pub shape: u32,
+    /// The jump's place among those of the line's copy, from 0.
+    pub jump: u32,
+    /// The way's place among those of the jump, from 0.
+    pub number: u32,
+    /// The line of the same file that it leads to; 0 where that is not known.
+    pub to: u32,
+    /// The sum of these, not below 0.
+    pub count: Vec<Term>,
+}
+
 /// Why a line, or an address, cannot carry a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -165,6 +184,8 @@ pub struct ProbePlan {
     pub lines: Vec<LineFormula>,
     /// Functions by file, line and name, each once.
     pub functions: Vec<FunctionFormula>,
+    /// Ways out of conditional jumps, where they are asked for: by file, line, shape, jump and number.
+    pub ways: Vec<WayFormula>,
     /// Lines that have code but no usable address, by file and line.
     pub unmeasurable: Vec<Unmeasurable>,
 }

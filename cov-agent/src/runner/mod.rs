@@ -9,6 +9,7 @@ mod record;
 mod rights;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use naming::Naming;
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};

@@ -1,6 +1,6 @@
 //! Counters of one object → line counts in the collector.
 
-use super::ArmedObject;
+use super::{ArmedObject, ways};
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
 use crate::plan::{self, Aim, LineFormula, LineResult, Observe, SlotId, Term};
@@ -39,6 +39,7 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
             file.lock().function(formula.line, formula.name.as_str(), counter);
         }
     }
+    ways::record(object, &files, counters, contexts, false);
     record_contexts(object, &files, counters.len(), contexts);
     for line in &plan.unmeasurable {
         if let Some(file) = files.get(line.file) {
@@ -81,6 +82,7 @@ pub(super) fn record_amid(
         }
     };
     record(counters, "");
+    ways::record(object, &files, counters, contexts, true);
     for (context, hits) in contexts {
         let count = |slot| hits.get(&slot).copied().unwrap_or(0);
         let counters: Vec<u64> = (0u32..).take(counters.len()).map(count).collect();
@@ -153,7 +155,7 @@ pub(super) fn slots_of(observe: Observe) -> impl Iterator<Item = SlotId> {
 }
 
 /// The files of an object that are recorded.
-struct Files(Vec<Option<FileHandle>>);
+pub(super) struct Files(Vec<Option<FileHandle>>);
 
 impl Files {
     fn new(collector: &CoverageCollector, files: &[SourceFile], build_id: &str) -> Self {
@@ -170,7 +172,7 @@ impl Files {
         Self(files.iter().map(handle).collect())
     }
 
-    fn get(&self, file: FileId) -> Option<&FileHandle> {
+    pub(super) fn get(&self, file: FileId) -> Option<&FileHandle> {
         self.0.get(file.0 as usize)?.as_ref()
     }
 }

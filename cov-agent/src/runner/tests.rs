@@ -50,6 +50,7 @@ fn plan(id: u8) -> ProbePlan {
             line: 1,
             count: vec![Term { slot: SlotId(0), coefficient: 1 }],
         }],
+        ways: Vec::new(),
         unmeasurable: vec![Unmeasurable { file: FileId(0), line: 9, reason: Reason::UnsafeInstruction }],
     }
 }

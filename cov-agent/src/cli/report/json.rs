@@ -1,8 +1,10 @@
 //! The report as JSON; `docs/src/reference/report-json.md` describes it.
 
 use super::Report;
-use crate::cli::rows::{Numbers, Row, shown};
-use crate::coverage::{ExecutionCounter, FileCoverage, Lines, Snapshot, Statistics, hottest_lines, paths, percent};
+use crate::cli::rows::{self, Numbers, Row, shown};
+use crate::coverage::{
+    Branches, ExecutionCounter, FileCoverage, Lines, Snapshot, Statistics, hottest_lines, paths, percent,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -29,6 +31,7 @@ pub(super) fn render(report: &Report, snapshot: &Snapshot, directory: &str) -> S
         Value::Object(value)
     });
     let mut totals = numbers(report.total, report.precision);
+    totals.extend(rows::branches(&report.rows).map(branches).unwrap_or_default());
     totals.insert("not_measurable".into(), report.unmeasurable.into());
     totals.insert("excluded".into(), report.excluded.into());
     let losses = report.losses.iter().map(|(kind, loss)| (kind.slug().to_owned(), loss.count.into()));
@@ -89,10 +92,18 @@ fn numbers(numbers: Numbers, precision: usize) -> Map<String, Value> {
     map
 }
 
+/// Nothing where none were counted.
+fn branches(branches: Branches) -> Map<String, Value> {
+    let keys = [("branches", branches.total), ("branches_covered", branches.covered)];
+    let keys = keys.into_iter().filter(|_| branches.total > 0);
+    keys.map(|(key, number)| (key.to_owned(), number.into())).collect()
+}
+
 fn row(row: &Row, precision: usize) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("path".into(), row.path.as_str().into());
     map.extend(numbers(row.numbers, precision));
+    map.extend(branches(row.branches));
     map.insert("missing".into(), row.missing.iter().map(|range| json!([range.start(), range.end()])).collect());
     map.insert("executions".into(), row.executions.value().into());
     map.insert("hottest".into(), row.hottest.map(|(line, counter)| hottest(line, counter)).into());

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::text::difference;
-use crate::cli::rows::Numbers;
+use crate::cli::rows::{self, Numbers, share_of};
 use std::fmt::Write as _;
 
 pub(super) fn render(report: &Report) -> String {
@@ -53,7 +53,9 @@ fn table(report: &Report, out: &mut String) {
         (None, true) => (" Missing |", ":---|"),
         (None, false) => ("", ""),
     };
-    let _ = write!(out, "\n| File | Lines | Covered | Percent |{more}\n|:---|---:|---:|---:|{rule}\n");
+    let branches = rows::branches(&report.rows).filter(|_| report.since.is_none());
+    let (ways, ways_rule) = branches.map_or(("", ""), |_| (" Branches |", "---:|"));
+    let _ = write!(out, "\n| File | Lines | Covered | Percent |{ways}{more}\n|:---|---:|---:|---:|{ways_rule}{rule}\n");
     let percent = |numbers: Option<Numbers>| numbers.map_or_else(|| "-".to_owned(), |n| n.percent(report.precision));
     let with_difference = |is: usize, was: Option<usize>| {
         let difference = was.map(|was| difference(is, was)).filter(|text| !text.is_empty());
@@ -65,6 +67,9 @@ fn table(report: &Report, out: &mut String) {
         let covered = with_difference(row.numbers.covered, before.map(|b| b.covered));
         let share = row.numbers.percent(report.precision);
         let _ = write!(out, "| {} | {lines} | {covered} | {share} |", code(&row.path));
+        if branches.is_some() {
+            let _ = write!(out, " {} |", share_of(row.branches));
+        }
         let _ = match (&report.since, report.missing) {
             (Some(_), _) => writeln!(out, " {} |", percent(before)),
             (None, true) => writeln!(out, " {} |", row.missing_text()),
@@ -76,6 +81,9 @@ fn table(report: &Report, out: &mut String) {
     }
     let total = report.total;
     let _ = write!(out, "| **Total** | {} | {} | {} |", total.lines, total.covered, total.percent(report.precision));
+    if let Some(all) = branches {
+        let _ = write!(out, " {} |", share_of(all));
+    }
     let _ = match (&report.since, report.missing) {
         (Some(change), _) => writeln!(out, " {} |", change.total.percent(report.precision)),
         (None, true) => writeln!(out, " |"),

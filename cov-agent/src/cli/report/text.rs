@@ -5,7 +5,7 @@ use super::contexts::Context;
 use super::since::Change;
 use crate::cli::console::{BOLD, Console, DIM};
 use crate::cli::message::one_line;
-use crate::cli::rows::{Numbers, Row};
+use crate::cli::rows::{self, Numbers, Row, share_of};
 use crate::cli::table::{Cell, Table};
 use crate::coverage::ExecutionCounter;
 
@@ -27,9 +27,11 @@ pub(super) fn render(report: &Report, console: Console) -> String {
 }
 
 fn files(report: &Report, console: Console) -> String {
+    let branches = rows::branches(&report.rows);
     let row = |row: &Row| {
         let mut cells = vec![Cell::new(row.path.clone())];
         cells.extend(row.numbers.cells(report.precision));
+        cells.extend(branches.map(|_| Cell::new(share_of(row.branches))));
         let (line, count) =
             row.hottest.map_or_else(Default::default, |(line, c)| (line.to_string(), count(c, console)));
         cells.extend([Cell::new(line), Cell::new(count)]);
@@ -38,12 +40,15 @@ fn files(report: &Report, console: Console) -> String {
         }
         cells
     };
-    let mut heading = vec!["File", "Lines", "Covered", "Percent", "Hottest", "Count"];
+    let mut heading = vec!["File", "Lines", "Covered", "Percent"];
+    heading.extend(branches.map(|_| "Branches"));
+    heading.extend(["Hottest", "Count"]);
     if report.missing {
         heading.push("Missing");
     }
     let mut total = vec![total_cell(report.rows.len())];
     total.extend(report.total.cells(report.precision));
+    total.extend(branches.map(|all| Cell::new(share_of(all))));
     let rows = report.rows.iter().map(row).collect();
     Table { heading, rows, total: Some(total), text_last: report.missing }.render(console)
 }

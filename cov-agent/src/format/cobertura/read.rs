@@ -1,6 +1,6 @@
 //! Reading `cobertura.xml`, ours or any other tool's.
 
-use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Snapshot, paths};
+use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Snapshot, Way, paths};
 use crate::format::error::Budget;
 use crate::format::{Limits, ReadError};
 use quick_xml::escape::resolve_predefined_entity;
@@ -13,7 +13,8 @@ use std::path::Path;
 /// The longest text of one tag with its attributes, in bytes: what is held in memory at once.
 const MAX_TAG: u64 = 1 << 20;
 
-/// Reads a Cobertura report. Hits are exact counts; several classes of one file are added up; branches are passed over.
+/// Reads a Cobertura report. Hits are exact counts; several classes of one file are added up. Of a line's branches it is
+/// only known how many were taken: these become the first ones, taken at least once.
 /// Relative names belong to the source directory, of several to the one where the file is, else to the first.
 ///
 /// # Errors
@@ -167,6 +168,17 @@ impl Report {
             }
         } else {
             file.record(line, hits, "");
+            let conditions = tag.try_get_attribute("condition-coverage").map_err(|error| error.to_string())?;
+            if conditions.is_some() {
+                let text = attribute(tag, "condition-coverage")?;
+                let (covered, total) = conditions_of(&text)
+                    .ok_or_else(|| format!("condition-coverage=\"{text}\" of line {line} is no share of branches"))?;
+                self.records += total as usize;
+                for number in 0..total {
+                    let taken = if number < covered { ExecutionCounter::at_least(1) } else { ExecutionCounter::ZERO };
+                    file.way(Way { line, number, ..Way::default() }, taken);
+                }
+            }
         }
         Ok(())
     }
@@ -181,6 +193,16 @@ impl Report {
         let base = here.or_else(|| sources().next()).unwrap_or("");
         if base == super::NO_SOURCE { paths::normalize("", name) } else { paths::normalize(base, name) }
     }
+}
+
+/// More branches than this no line has.
+const MAX_BRANCHES: u32 = 1 << 16;
+
+/// The numbers of `50% (1/2)`: how many were taken, and of how many.
+fn conditions_of(text: &str) -> Option<(u32, u32)> {
+    let (covered, total) = text.split_once('(')?.1.split_once(')')?.0.split_once('/')?;
+    let (covered, total) = (covered.trim().parse().ok()?, total.trim().parse().ok()?);
+    (covered <= total && total <= MAX_BRANCHES).then_some((covered, total))
 }
 
 fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! Writing `cobertura.xml`.
 
 use super::NO_SOURCE;
-use crate::coverage::{FileCoverage, Snapshot, paths, percent};
+use crate::coverage::{Branches, FileCoverage, Snapshot, paths, percent};
 use crate::format::demangle::demangle;
 use crate::format::report_time;
 use crate::format::text::Out;
@@ -25,7 +25,8 @@ pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     total.write(&mut out)?;
     attribute(&mut out, "lines-covered", &total.covered.to_string())?;
     attribute(&mut out, "lines-valid", &total.valid.to_string())?;
-    out.text(" branches-covered=\"0\" branches-valid=\"0\"")?;
+    attribute(&mut out, "branches-covered", &total.branches.covered.to_string())?;
+    attribute(&mut out, "branches-valid", &total.branches.total.to_string())?;
     attribute(&mut out, "version", concat!("cov-agent ", env!("CARGO_PKG_VERSION")))?;
     // Milliseconds, as Cobertura and coverage.py write it.
     attribute(&mut out, "timestamp", &report_time(snapshot).saturating_mul(1000).to_string())?;
@@ -70,25 +71,33 @@ fn write_class(path: &str, file: &FileCoverage, out: &mut Out<'_>) -> io::Result
             out.text("<method")?;
             attribute(out, "name", &demangle(&function.name))?;
             out.text(" signature=\"\"")?;
-            Rate { covered: usize::from(counter.is_hit()), valid: 1 }.write(out)?;
+            Rate { covered: usize::from(counter.is_hit()), valid: 1, branches: Branches::default() }.write(out)?;
             out.text("><lines>")?;
-            write_line(function.line.max(1), counter.value(), out)?;
+            write_line(function.line.max(1), counter.value(), None, out)?;
             out.text("</lines></method>\n")?;
         }
         out.text("</methods>\n<lines>\n")?;
     }
+    let mut branches: BTreeMap<u32, Branches> = BTreeMap::new();
+    for (way, counter) in file.ways() {
+        branches.entry(way.line).or_default().add([counter].into_iter().collect());
+    }
     for (line, counter) in file.lines().iter() {
-        write_line(line, counter.value(), out)?;
+        write_line(line, counter.value(), branches.get(&line).copied(), out)?;
         out.text("\n")?;
     }
     out.text("</lines>\n</class>\n")
 }
 
-fn write_line(line: u32, hits: u64, out: &mut Out<'_>) -> io::Result<()> {
+fn write_line(line: u32, hits: u64, branches: Option<Branches>, out: &mut Out<'_>) -> io::Result<()> {
     out.text("<line number=\"")?;
     out.number(u64::from(line))?;
     out.text("\" hits=\"")?;
     out.number(hits)?;
+    if let Some(Branches { total, covered }) = branches {
+        let percent = percent::display(covered, total, 0);
+        out.text(&format!("\" branch=\"true\" condition-coverage=\"{percent}% ({covered}/{total})"))?;
+    }
     out.text("\"/>")
 }
 
@@ -97,22 +106,33 @@ fn write_line(line: u32, hits: u64, out: &mut Out<'_>) -> io::Result<()> {
 struct Rate {
     covered: usize,
     valid: usize,
+    branches: Branches,
 }
 
 impl Rate {
     fn of<'a>(files: impl IntoIterator<Item = &'a FileCoverage>) -> Self {
-        files.into_iter().fold(Self::default(), |rate, file| Self {
-            covered: rate.covered + file.lines().hit(),
-            valid: rate.valid + file.lines().len(),
-        })
+        let mut rate = Self::default();
+        for file in files {
+            rate.covered += file.lines().hit();
+            rate.valid += file.lines().len();
+            rate.branches.add(file.branches());
+        }
+        rate
     }
 
     fn write(self, out: &mut Out<'_>) -> io::Result<()> {
-        // Four digits, of which neither 0 nor 1 is said falsely.
-        let percent: f64 = percent::display(self.covered, self.valid, 2).parse().unwrap_or(0.0);
-        attribute(out, "line-rate", &format!("{:.4}", percent / 100.0))?;
-        out.text(" branch-rate=\"0\" complexity=\"0\"")
+        attribute(out, "line-rate", &share(self.covered, self.valid))?;
+        let Branches { total, covered } = self.branches;
+        let rate = if total == 0 { "0".to_owned() } else { share(covered, total) };
+        attribute(out, "branch-rate", &rate)?;
+        out.text(" complexity=\"0\"")
     }
+}
+
+/// Four digits, of which neither 0 nor 1 is said falsely.
+fn share(covered: usize, valid: usize) -> String {
+    let percent: f64 = percent::display(covered, valid, 2).parse().unwrap_or(0.0);
+    format!("{:.4}", percent / 100.0)
 }
 
 fn attribute(out: &mut Out<'_>, name: &str, value: &str) -> io::Result<()> {

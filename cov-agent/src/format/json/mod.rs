@@ -13,6 +13,8 @@
 //! - `lower_bounds`: lines whose count is "at least";
 //! - `not_measurable`: line → reason; these lines are neither executed nor missing;
 //! - `functions`: `name`, `mangled` (where it differs), `line`, `count`, `lower_bound` (where true);
+//! - `branches`: the ways out of conditional jumps ([`Way`](crate::coverage::Way)): `line`, `shape`, `jump`, `way`, `to`,
+//!   `count`, `lower_bound` (where true);
 //! - `contexts`: context → `counts` and `lower_bounds`, where there are other contexts than `""`;
 //! - `build_ids` and `digests`: the objects it was compiled into, and of which text.
 //!

@@ -1,7 +1,7 @@
 //! Reading `coverage.json`, ours or coverage.py's.
 
 use super::FORMAT;
-use crate::coverage::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, RunId, Snapshot, paths};
+use crate::coverage::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, RunId, Snapshot, Way, paths};
 use crate::format::error::Budget;
 use crate::format::text::{Hashed, parse_time};
 use crate::format::{Limits, ReadError};
@@ -98,7 +98,7 @@ impl Report {
         let mut files = Vec::with_capacity(self.files.len());
         for (path, file) in self.files {
             budget.file()?;
-            budget.records(file.lines().len())?;
+            budget.records(file.lines().len() + file.ways().count())?;
             let joined = !whole.directory.is_empty() && !paths::is_absolute(&path);
             files.push(file.with_path(if joined { paths::normalize(&whole.directory, path) } else { path }));
         }
@@ -158,6 +158,8 @@ struct StoredFile {
     missing_lines: Vec<u32>,
     excluded_lines: Vec<u32>,
     contexts: ByLine<Vec<String>>,
+    executed_branches: Vec<[i64; 2]>,
+    missing_branches: Vec<[i64; 2]>,
     cov_agent: Option<Extra>,
 }
 
@@ -169,6 +171,7 @@ struct Extra {
     contexts: BTreeMap<String, Counts>,
     not_measurable: ByLine<String>,
     functions: Vec<StoredFunction>,
+    branches: Vec<StoredWay>,
     build_ids: Vec<String>,
     digests: Vec<String>,
 }
@@ -190,7 +193,28 @@ struct StoredFunction {
     lower_bound: bool,
 }
 
+#[derive(Deserialize)]
+struct StoredWay {
+    line: u32,
+    shape: u32,
+    jump: u32,
+    way: u32,
+    to: u32,
+    count: u64,
+    #[serde(default)]
+    lower_bound: bool,
+}
+
 impl StoredFile {
+    /// The branches of coverage.py: pairs of lines, a negative one being the end of a function.
+    fn arcs(arcs: &[[i64; 2]], counter: ExecutionCounter, file: &mut FileCoverage) {
+        for &[from, to] in arcs {
+            let (Ok(line), Ok(number)) = (u32::try_from(from), u32::try_from(to.unsigned_abs())) else { continue };
+            let to = u32::try_from(to).unwrap_or_default();
+            file.way(Way { line, number, to, ..Way::default() }, counter);
+        }
+    }
+
     fn into_file(self) -> FileCoverage {
         let mut file = FileCoverage::new("");
         self.excluded_lines.into_iter().for_each(|line| file.exclude(line));
@@ -202,6 +226,8 @@ impl StoredFile {
             }
             in_no_context.retain(|&line| file.lines().get(line).is_none_or(|counter| !counter.is_hit()));
             in_no_context.into_iter().for_each(|line| file.record(line, ExecutionCounter::at_least(1), ""));
+            Self::arcs(&self.executed_branches, ExecutionCounter::at_least(1), &mut file);
+            Self::arcs(&self.missing_branches, ExecutionCounter::ZERO, &mut file);
             return file;
         };
         self.executed_lines.into_iter().for_each(|line| file.executable(line));
@@ -212,6 +238,9 @@ impl StoredFile {
         for function in extra.functions {
             let counter = counter(function.count, function.lower_bound);
             file.function(function.line, function.mangled.unwrap_or(function.name), counter);
+        }
+        for StoredWay { line, shape, jump, way: number, to, count, lower_bound } in extra.branches {
+            file.way(Way { line, shape, jump, number, to }, counter(count, lower_bound));
         }
         extra.not_measurable.0.into_iter().for_each(|(line, reason)| file.unmeasurable(line, reason));
         extra.build_ids.into_iter().for_each(|id| file.compiled_into(id));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::coverage::testing::snapshot;
-use crate::coverage::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, Snapshot};
+use crate::coverage::{ExecutionCounter, FileCoverage, LossKind, Losses, Object, Run, Snapshot, Way};
 use crate::format::testing::damage;
 use crate::format::{Limits, ReadError};
 use proptest::prelude::*;
@@ -105,7 +105,39 @@ fn coverage_py_says_hit_or_not_and_in_which_context() {
     want.record(2, ExecutionCounter::at_least(1), "");
     want.executable(5);
     want.exclude(7);
+    want.way(Way { line: 1, number: 1, ..Way::default() }, ExecutionCounter::at_least(1));
     assert_eq!(got.files(), [want]);
+}
+
+#[test]
+fn branches_count_as_those_of_coverage_py() {
+    let mut file = FileCoverage::new("/a.c");
+    file.record(1, ExecutionCounter::exact(4), "");
+    file.executable(2);
+    for (line, number, to, count) in [(1, 0, 2, 4), (1, 1, 9, 0), (2, 0, 3, 0), (2, 1, 4, 0)] {
+        file.way(Way { line, shape: 6, jump: 0, number, to }, ExecutionCounter::exact(count));
+    }
+    let snapshot = Snapshot::new(Run::default(), BTreeSet::new(), Losses::default(), vec![file]);
+    let got: Value = serde_json::from_slice(&bytes(&snapshot)).unwrap();
+    assert_eq!(got["meta"]["branch_coverage"], true);
+    let file = &got["files"]["/a.c"];
+    assert_eq!(
+        (&file["executed_branches"], &file["missing_branches"]),
+        (&json!([[1, 2]]), &json!([[1, 9], [2, 3], [2, 4]]))
+    );
+    assert_eq!(
+        file["summary"],
+        json!({
+            "covered_lines": 1, "num_statements": 2, "percent_covered": 100.0 / 3.0, "percent_covered_display": "33",
+            "missing_lines": 1, "excluded_lines": 0,
+            "percent_statements_covered": 50.0, "percent_statements_covered_display": "50",
+            "num_branches": 4, "num_partial_branches": 1, "covered_branches": 1, "missing_branches": 3,
+            "percent_branches_covered": 25.0, "percent_branches_covered_display": "25",
+        })
+    );
+    assert_eq!(got["totals"], file["summary"]);
+    let first = json!({ "line": 1, "shape": 6, "jump": 0, "way": 0, "to": 2, "count": 4 });
+    assert_eq!(file["cov_agent"]["branches"][0], first);
 }
 
 #[test]

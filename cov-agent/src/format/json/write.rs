@@ -1,7 +1,7 @@
 //! Writing `coverage.json`.
 
 use super::FORMAT;
-use crate::coverage::{ExecutionCounter, FileCoverage, LineTracker, Snapshot, paths, percent};
+use crate::coverage::{Branches, ExecutionCounter, FileCoverage, LineTracker, Snapshot, Way, paths, percent};
 use crate::format::demangle::demangle;
 use crate::format::report_time;
 use crate::format::text::{Out, iso_time};
@@ -16,12 +16,13 @@ use std::io::{self, Write};
 pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let mut out = Out::new(out);
     let show_contexts = snapshot.files().iter().any(FileCoverage::has_contexts);
+    let branches = snapshot.has_branches();
     out.text("{\"meta\":")?;
     out.json(&json!({
         "format": 3,
         "version": env!("CARGO_PKG_VERSION"),
         "timestamp": iso_time(report_time(snapshot)),
-        "branch_coverage": false,
+        "branch_coverage": branches,
         "show_contexts": show_contexts,
     }))?;
     out.text(",\"files\":{")?;
@@ -31,10 +32,10 @@ pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         out.json(paths::relative(snapshot.directory(), file.path()))?;
         out.text(":")?;
         totals.add(&Summary::of(file));
-        write_file(file, show_contexts, &mut out)?;
+        write_file(file, show_contexts, branches, &mut out)?;
     }
     out.text("},\"totals\":")?;
-    out.json(&totals.value())?;
+    out.json(&totals.value(branches))?;
     out.text(",\"cov_agent\":")?;
     out.json(&whole(snapshot))?;
     out.text("}\n")?;
@@ -46,41 +47,63 @@ struct Summary {
     covered: usize,
     statements: usize,
     excluded: usize,
+    branches: Branches,
+    /// Ways not taken out of jumps on lines that were executed.
+    partial: usize,
 }
 
 impl Summary {
     fn of(file: &FileCoverage) -> Self {
         let lines = file.lines();
-        Self { covered: lines.hit(), statements: lines.len(), excluded: file.excluded_lines().count() }
+        let executed = |line| lines.get(line).is_some_and(ExecutionCounter::is_hit);
+        Self {
+            covered: lines.hit(),
+            statements: lines.len(),
+            excluded: file.excluded_lines().count(),
+            branches: file.branches(),
+            partial: file.ways().filter(|(way, counter)| !counter.is_hit() && executed(way.line)).count(),
+        }
     }
 
     fn add(&mut self, other: &Self) {
         self.covered += other.covered;
         self.statements += other.statements;
         self.excluded += other.excluded;
+        self.branches.add(other.branches);
+        self.partial += other.partial;
     }
 
-    fn value(&self) -> Value {
-        let percent = percent::percent(self.covered, self.statements);
-        let display = percent::display(self.covered, self.statements, 0);
-        json!({
+    /// As coverage.py has it: with branches these count in the percentage like lines.
+    fn value(&self, branches: bool) -> Value {
+        let Branches { total, covered } = self.branches;
+        let (part, whole) = (self.covered + covered, self.statements + total);
+        let mut value = json!({
             "covered_lines": self.covered,
             "num_statements": self.statements,
-            "percent_covered": percent,
-            "percent_covered_display": display,
+            "percent_covered": percent::percent(part, whole),
+            "percent_covered_display": percent::display(part, whole, 0),
             "missing_lines": self.statements - self.covered,
             "excluded_lines": self.excluded,
-            "percent_statements_covered": percent,
-            "percent_statements_covered_display": display,
-        })
+            "percent_statements_covered": percent::percent(self.covered, self.statements),
+            "percent_statements_covered_display": percent::display(self.covered, self.statements, 0),
+        });
+        if branches {
+            value["num_branches"] = total.into();
+            value["num_partial_branches"] = self.partial.into();
+            value["covered_branches"] = covered.into();
+            value["missing_branches"] = (total - covered).into();
+            value["percent_branches_covered"] = percent::percent(covered, total).into();
+            value["percent_branches_covered_display"] = percent::display(covered, total, 0).into();
+        }
+        value
     }
 }
 
-fn write_file(file: &FileCoverage, show_contexts: bool, out: &mut Out<'_>) -> io::Result<()> {
+fn write_file(file: &FileCoverage, show_contexts: bool, branches: bool, out: &mut Out<'_>) -> io::Result<()> {
     out.text("{\"executed_lines\":")?;
     write_lines(file.lines().hits().map(|(line, _)| line), out)?;
     out.text(",\"summary\":")?;
-    out.json(&Summary::of(file).value())?;
+    out.json(&Summary::of(file).value(branches))?;
     out.text(",\"missing_lines\":")?;
     write_lines(file.lines().missing(), out)?;
     out.text(",\"excluded_lines\":")?;
@@ -89,6 +112,15 @@ fn write_file(file: &FileCoverage, show_contexts: bool, out: &mut Out<'_>) -> io
         out.text(",\"contexts\":{")?;
         write_context_names(file, out)?;
         out.text("}")?;
+    }
+    if branches {
+        let ways = |taken: bool| -> Vec<[u32; 2]> {
+            file.ways().filter(|(_, c)| c.is_hit() == taken).map(|(way, _)| [way.line, way.to]).collect()
+        };
+        out.text(",\"executed_branches\":")?;
+        out.json(&ways(true))?;
+        out.text(",\"missing_branches\":")?;
+        out.json(&ways(false))?;
     }
     out.text(",\"cov_agent\":{")?;
     write_counts(file.lines(), out)?;
@@ -177,6 +209,7 @@ fn file_extra(file: &FileCoverage) -> Map<String, Value> {
     }
     let lists = [
         ("functions", functions),
+        ("branches", file.ways().map(|(way, counter)| branch(way, counter)).collect()),
         ("build_ids", file.build_ids().map(Value::from).collect()),
         ("digests", file.digests().map(Value::from).collect()),
     ];
@@ -186,6 +219,15 @@ fn file_extra(file: &FileCoverage) -> Map<String, Value> {
         }
     }
     extra
+}
+
+fn branch(Way { line, shape, jump, number, to }: Way, counter: ExecutionCounter) -> Value {
+    let count = counter.value();
+    let mut value = json!({ "line": line, "shape": shape, "jump": jump, "way": number, "to": to, "count": count });
+    if counter.is_lower_bound() {
+        value["lower_bound"] = true.into();
+    }
+    value
 }
 
 /// The top `cov_agent` key.

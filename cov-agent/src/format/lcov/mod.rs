@@ -54,6 +54,7 @@ fn write_file(test: &str, file: &FileCoverage, out: &mut Out<'_>) -> io::Result<
     }
     total(out, "FNF:", functions.len())?;
     total(out, "FNH:", functions.iter().filter(|(_, _, counter)| counter.is_hit()).count())?;
+    write_branches(file, out)?;
     for (line, counter) in file.lines().iter() {
         record(out, "DA:", u64::from(line))?;
         out.text(",")?;
@@ -63,6 +64,35 @@ fn write_file(test: &str, file: &FileCoverage, out: &mut Out<'_>) -> io::Result<
     total(out, "LF:", file.lines().len())?;
     total(out, "LH:", file.lines().hit())?;
     out.text("end_of_record\n")
+}
+
+/// Each jump is a block of its line, each way out of it a branch; of a jump that never was executed nothing is said.
+fn write_branches(file: &FileCoverage, out: &mut Out<'_>) -> io::Result<()> {
+    let jumps = file.jumps();
+    if jumps.is_empty() {
+        return Ok(());
+    }
+    let mut block = (0, 0u64);
+    for jump in &jumps {
+        block = if block.0 == jump.line { (jump.line, block.1 + 1) } else { (jump.line, 0) };
+        for (at, (_, counter)) in (0u64..).zip(&jump.ways) {
+            record(out, "BRDA:", u64::from(jump.line))?;
+            for number in [block.1, at] {
+                out.text(",")?;
+                out.number(number)?;
+            }
+            out.text(",")?;
+            if jump.is_evaluated() {
+                out.number(counter.value())?;
+            } else {
+                out.text("-")?;
+            }
+            out.text("\n")?;
+        }
+    }
+    let branches = file.branches();
+    total(out, "BRF:", branches.total)?;
+    total(out, "BRH:", branches.covered)
 }
 
 fn record(out: &mut Out<'_>, directive: &str, number: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Reading tracefiles, of lcov 1 and 2 and of those who write like them.
 
-use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run, RunId, Snapshot};
+use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run, RunId, Snapshot, Way};
 use crate::format::error::Budget;
 use crate::format::text::Hashed;
 use crate::format::{Limits, ReadError};
@@ -12,8 +12,8 @@ const NAME: &str = "LCOV tracefile";
 /// The longest line that is read.
 const MAX_LINE: usize = 1 << 16;
 
-/// What is skipped: totals, which the records give themselves, and branches.
-const SKIPPED: [&str; 13] = ["VER", "FNF", "FNH", "LF", "LH", "BRDA", "BRF", "BRH", "MCDC", "MCF", "MCH", "BRL", "BA"];
+/// What is skipped: totals, which the records give themselves, and conditions within branches.
+const SKIPPED: [&str; 12] = ["VER", "FNF", "FNH", "LF", "LH", "BRF", "BRH", "MCDC", "MCF", "MCH", "BRL", "BA"];
 
 /// Reads a tracefile. Records of one file are added up. Test names become the run's program; the
 /// run's id comes from the content; the time is not known. Paths stay as they are.
@@ -82,6 +82,8 @@ struct Record {
     functions: HashMap<String, u32>,
     /// Lines of functions by lcov 2's index.
     indices: HashMap<u32, u32>,
+    /// How many branches there were, by line, shape and jump.
+    branches: HashMap<(u32, u32, u32), u32>,
 }
 
 impl Reader {
@@ -107,10 +109,11 @@ impl Reader {
             "SF" => {
                 self.budget.file()?;
                 let file = FileCoverage::new(rest);
-                self.record = Some(Record { file, functions: HashMap::new(), indices: HashMap::new() });
+                self.record =
+                    Some(Record { file, functions: HashMap::new(), indices: HashMap::new(), branches: HashMap::new() });
                 return Ok(());
             }
-            "DA" | "FN" | "FNDA" | "FNL" | "FNA" => {}
+            "DA" | "FN" | "FNDA" | "FNL" | "FNA" | "BRDA" => {}
             _ if SKIPPED.contains(&directive) => return Ok(()),
             _ => return Err(Bad::Line(format!("{line:?} is no LCOV record"))),
         }
@@ -126,6 +129,7 @@ impl Record {
         match directive {
             // A checksum may follow.
             "DA" => self.file.record(line(first)?, count(rest.split(',').next().unwrap_or(""))?, ""),
+            "BRDA" => self.branch(line(first)?, rest)?,
             "FN" => {
                 // lcov 1.15 to 2.1 may give the last line before the name.
                 let name = match rest.split_once(',') {
@@ -154,6 +158,24 @@ impl Record {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// `BLOCK,BRANCH,TAKEN`. lcov 2 may put an `e` before the block of an exception, and an expression in the branch's
+    /// place: such branches count in their order.
+    fn branch(&mut self, line: u32, rest: &str) -> Result<(), Bad> {
+        let (place, taken) = rest.rsplit_once(',').unwrap_or((rest, ""));
+        let (block, branch) = place.split_once(',').unwrap_or((place, ""));
+        let digits = block.trim_start_matches('e');
+        let jump = digits.parse().map_err(|_| Bad::Line(format!("{block:?} is no block of branches")))?;
+        let (shape, ahead) = (u32::from(digits.len() != block.len()), &mut self.branches);
+        let order = ahead.entry((line, shape, jump)).or_default();
+        let number = branch.parse().unwrap_or(*order);
+        *order = order.saturating_add(1);
+        let counter = if taken == "-" { ExecutionCounter::ZERO } else { count(taken)? };
+        self.file.way(Way { line, shape, jump, number, to: 0 }, counter);
         Ok(())
     }
 }

@@ -1,10 +1,28 @@
 use super::*;
 use crate::coverage::testing::snapshot;
-use crate::coverage::{Losses, Run};
+use crate::coverage::{Losses, Run, Way};
 use crate::format::testing::{damage, lines};
 use crate::format::{Limits, ReadError};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+
+#[test]
+fn branches() {
+    let mut file = FileCoverage::new("/a.c");
+    file.record(3, ExecutionCounter::exact(5), "");
+    file.executable(4);
+    let counts = [(3, 9, 0, [2, 3]), (3, 9, 1, [0, 2]), (3, 77, 0, [0, 0]), (4, 9, 0, [0, 0])];
+    for (line, shape, jump, taken) in counts {
+        for (number, count) in (0..).zip(taken) {
+            file.way(Way { line, shape, jump, number, to: 7 }, ExecutionCounter::exact(count));
+        }
+    }
+    let snapshot = Snapshot::new(Run::default(), BTreeSet::new(), Losses::default(), vec![file]);
+    let text = String::from_utf8(bytes(&snapshot)).unwrap();
+    let want = "FNH:0\nBRDA:3,0,0,2\nBRDA:3,0,1,3\nBRDA:3,1,0,0\nBRDA:3,1,1,2\nBRDA:3,2,0,-\nBRDA:3,2,1,-\n\
+        BRDA:4,0,0,-\nBRDA:4,0,1,-\nBRF:8\nBRH:3\nDA:3,5\n";
+    assert!(text.contains(want), "{text}");
+}
 
 #[test]
 fn a_tracefile() {
@@ -67,7 +85,7 @@ fn damage_does_no_harm() {
 #[test]
 fn what_lcov_2_and_others_write() {
     let text = "# made by hand\nTN:unit_test\nSF:src\\a.c\nVER:1\nFNL:0,3,9\nFNA:0,4,f(int, char)\nFNF:1\nFNH:1\n\
-        FN:12,14,g\nFN:20,h\nFNDA:2,g\nFNDA:1,unknown\nBRDA:3,0,0,-\nBRF:1\nMCDC:3,1,t,1,0,e\nDA:3,4,aGVsbG8\nDA:5,-1\r\n\
+        FN:12,14,g\nFN:20,h\nFNDA:2,g\nFNDA:1,unknown\nBRDA:3,0,0,-\nBRDA:3,0,1,2\nBRDA:3,e4,x < 1,7\nBRDA:3,e4,x >= 1,-\nBRF:4\nMCDC:3,1,t,1,0,e\nDA:3,4,aGVsbG8\nDA:5,-1\r\n\
         DA:6,1e3\nDA:3,1\nDA:7,99999999999999999999\nLF:4\nLH:2\nend_of_record\n";
     let got = read_all(text.as_bytes()).unwrap();
     let mut want = FileCoverage::new("src\\a.c");
@@ -75,6 +93,11 @@ fn what_lcov_2_and_others_write() {
     want.executable(5);
     want.record(6, ExecutionCounter::exact(1000), "");
     want.record(7, ExecutionCounter::at_least(u64::MAX), "");
+    let way = |shape, jump, number| Way { line: 3, shape, jump, number, to: 0 };
+    want.way(way(0, 0, 0), ExecutionCounter::ZERO);
+    want.way(way(0, 0, 1), ExecutionCounter::exact(2));
+    want.way(way(1, 4, 0), ExecutionCounter::exact(7));
+    want.way(way(1, 4, 1), ExecutionCounter::ZERO);
     want.function(3, "f(int, char)", ExecutionCounter::exact(4));
     want.function(12, "g", ExecutionCounter::exact(2));
     want.function(20, "h", ExecutionCounter::ZERO);
@@ -89,6 +112,7 @@ fn what_cannot_be_read_is_named_with_its_line() {
         ("SF:/a\nDA:0,1\n", "not a valid LCOV tracefile: \"0\" is no line number (line 2)"),
         ("SF:/a\nDA:1\n", "not a valid LCOV tracefile: \"\" is no count (line 2)"),
         ("SF:/a\nDA:1,many\n", "not a valid LCOV tracefile: \"many\" is no count (line 2)"),
+        ("SF:/a\nBRDA:1,x,0,1\n", "not a valid LCOV tracefile: \"x\" is no block of branches (line 2)"),
         ("DA:1,1\n", "not a valid LCOV tracefile: DA before any SF (line 1)"),
         ("SF:/a\nSF:/b\n", "not a valid LCOV tracefile: SF before the end of the last record (line 2)"),
         ("<html>\n", "not a valid LCOV tracefile: \"<html>\" is no LCOV record (line 1)"),

@@ -1,6 +1,6 @@
 //! Bytes to file records. What it reads is hostile: every length is checked against what is left.
 
-use crate::coverage::{ExecutionCounter, FileCoverage, LineTracker};
+use crate::coverage::{ExecutionCounter, FileCoverage, LineTracker, Way};
 use crate::format::ReadError;
 use crate::format::error::Budget;
 use std::sync::Arc;
@@ -22,11 +22,13 @@ type Result<T> = std::result::Result<T, Bad>;
 /// A place in a section's bytes.
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
+    /// Whether records have conditional jumps.
+    branches: bool,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
+    pub(super) fn new(rest: &'a [u8], branches: bool) -> Self {
+        Self { rest, branches }
     }
 
     /// Bytes left.
@@ -135,6 +137,14 @@ impl<'a> Cursor<'a> {
         excluded.into_iter().for_each(|line| file.exclude(line));
         self.texts(budget)?.into_iter().for_each(|id| file.compiled_into(id));
         self.texts(budget)?.into_iter().for_each(|digest| file.digest(digest));
+        if self.branches {
+            for _ in 0..self.length()? {
+                budget.records(1)?;
+                let [line, shape, jump] = [self.line()?, self.line()?, self.line()?];
+                let (number, to) = (self.line()?, self.line()?);
+                file.way(Way { line, shape, jump, number, to }, counter(self.number()?, self.number()? != 0));
+            }
+        }
         Ok(file)
     }
 

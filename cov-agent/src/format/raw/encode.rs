@@ -1,6 +1,6 @@
 //! File records to bytes.
 
-use crate::coverage::{ExecutionCounter, FileCoverage};
+use crate::coverage::{ExecutionCounter, FileCoverage, Way};
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
@@ -76,6 +76,18 @@ pub(super) fn record(file: &FileCoverage, part: Part, to: &mut Vec<u8>) {
     for ids in ids {
         length(if whole { ids.len() } else { 0 }, to);
         ids.into_iter().filter(|_| whole).for_each(|id| text(id, to));
+    }
+}
+
+/// Appends the ways out of conditional jumps of a part of a file.
+pub(super) fn ways(file: &FileCoverage, part: &Part, to: &mut Vec<u8>) {
+    let first = part.contexts.start == 0;
+    let ways: Vec<_> = file.ways().filter(|(way, _)| first && part.lines.contains(&way.line)).collect();
+    length(ways.len(), to);
+    for (Way { line, shape, jump, number: way, to: target }, counter) in ways {
+        [line, shape, jump, way, target].into_iter().for_each(|item| number(u64::from(item), to));
+        number(counter.value(), to);
+        number(u64::from(counter.is_lower_bound()), to);
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Head {
     pub objects: BTreeSet<Object>,
     /// What was lost, as it was recorded.
     pub losses: Losses,
+    /// Whether conditional jumps were counted.
+    pub branches: bool,
 }
 
 impl Head {
@@ -25,6 +27,7 @@ impl Head {
             runs: snapshot.runs().map(|run| (run.id, run.clone())).collect(),
             objects: snapshot.objects().cloned().collect(),
             losses: snapshot.recorded_losses().clone(),
+            branches: snapshot.has_branches(),
         }
     }
 
@@ -36,8 +39,9 @@ impl Head {
 
     /// Adds another head, as merging snapshots does.
     pub fn merge(&mut self, other: Self) {
+        let branches = self.branches || other.branches;
         let this = std::mem::take(self).into_snapshot(Vec::new());
-        *self = Self::of(&this.merge(other.into_snapshot(Vec::new())));
+        *self = Self { branches, ..Self::of(&this.merge(other.into_snapshot(Vec::new()))) };
     }
 }
 

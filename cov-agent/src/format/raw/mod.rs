@@ -1,7 +1,7 @@
 //! `coverage_raw.dat`: the lossless store. All that a [`Snapshot`] holds, compressed, with checksums,
 //! to be read and written file by file.
 //!
-//! # The format, version 1
+//! # The format, versions 1 and 2
 //! Numbers are little-endian. A *raw file* is one *segment* after another, each with the data of one
 //! snapshot; so `cat a.dat b.dat > ab.dat` is a valid merge. A segment is
 //!
@@ -38,7 +38,11 @@
 //! - list of functions: line, text mangled name, count, 1 for a lower bound or 0;
 //! - list of reasons why lines cannot be measured: text, rising list of lines;
 //! - rising list of excluded lines;
-//! - list of texts, the build-ids; list of texts, the digests.
+//! - list of texts, the build-ids; list of texts, the digests;
+//! - in version 2 a list of ways out of conditional jumps: line, shape, jump, number, line that it leads to, count, 1 for a
+//!   lower bound or 0.
+//!
+//! Data without conditional jumps is written in version 1, which older readers take.
 
 mod decode;
 mod encode;
@@ -62,8 +66,10 @@ const NAME: &str = "raw coverage file";
 /// What every segment begins with. The first byte is no text and no UTF-8, the last is lost where
 /// line ends are converted.
 pub(super) const MAGIC: [u8; 8] = *b"\x89COVRAW\n";
-/// The version that is written, and the last that is read.
-const VERSION: u32 = 1;
+/// The last version: with conditional jumps.
+const VERSION: u32 = 2;
+/// The version without conditional jumps.
+const VERSION_WITHOUT_BRANCHES: u32 = 1;
 /// The most that a section may hold, unpacked: what a reader must keep at once.
 const MAX_SECTION: usize = 16 << 20;
 

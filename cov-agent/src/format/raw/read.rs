@@ -79,7 +79,7 @@ impl<R: Read> RawReader<R> {
             return Err(self.damaged("the first section is no head"));
         }
         self.budget.text(self.section.len())?;
-        self.head = head::decode(&self.section)?;
+        self.head = Head { branches: version == VERSION, ..head::decode(&self.section)? };
         self.section.clear();
         Ok(())
     }
@@ -133,7 +133,7 @@ impl<R: Read> RawReader<R> {
                 }
             }
         }
-        let mut cursor = Cursor::new(self.section.get(self.used..).unwrap_or(&[]));
+        let mut cursor = Cursor::new(self.section.get(self.used..).unwrap_or(&[]), self.head.branches);
         let record = cursor.file(&mut self.budget);
         let left = cursor.left();
         let file = record.map_err(|bad| match bad {

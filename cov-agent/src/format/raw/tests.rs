@@ -1,7 +1,7 @@
 use super::*;
 use crate::coverage::synthetic::synthetic;
 use crate::coverage::testing::snapshot;
-use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run};
+use crate::coverage::{ExecutionCounter, FileCoverage, Losses, Run, Way};
 use crate::format::{Limits, ReadError};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -55,8 +55,10 @@ proptest! {
     #[test]
     fn records_of_noise_do_no_harm(noise in proptest::collection::vec(0..40u8, 0..200)) {
         let mut budget = crate::format::error::Budget::new(Limits::default());
-        let mut cursor = decode::Cursor::new(&noise);
-        while cursor.left() > 0 && cursor.file(&mut budget).is_ok() {}
+        for branches in [false, true] {
+            let mut cursor = decode::Cursor::new(&noise, branches);
+            while cursor.left() > 0 && cursor.file(&mut budget).is_ok() {}
+        }
     }
 }
 
@@ -109,14 +111,14 @@ fn other_and_newer_files_are_named() {
     assert_eq!(text(b"SF:/a.c\nend_of_record\n"), "not a valid raw coverage file: it begins otherwise");
     let mut newer = bytes(&Snapshot::default());
     newer[8] = 7;
-    assert_eq!(text(&newer), "a raw coverage file of version 7; this version of cov-agent reads version 1 to 1");
+    assert_eq!(text(&newer), "a raw coverage file of version 7; this version of cov-agent reads version 1 to 2");
     assert!(text(b"").contains("cut off after 0 bytes"));
 }
 
 /// A file of one section whose checksum is right.
 fn section(plain: &[u8]) -> Vec<u8> {
     let mut start = MAGIC.to_vec();
-    start.extend_from_slice(&VERSION.to_le_bytes());
+    start.extend_from_slice(&VERSION_WITHOUT_BRANCHES.to_le_bytes());
     let mut file = Vec::new();
     let mut writer = section::SectionWriter::new(&mut file, &start).unwrap();
     writer.section(section::Kind::Head, &head::encode(&Head::default()).unwrap()).unwrap();
@@ -151,6 +153,24 @@ fn what_is_beyond_the_limits_is_refused() {
     let text = |limits| read(&file[..], limits).unwrap_err().to_string();
     assert_eq!(text(Limits { records: 99, files: 9 }), "too big: more than 99 line records; refused, to bound memory");
     assert_eq!(text(Limits { records: 9999, files: 2 }), "too big: more than 2 source files; refused, to bound memory");
+}
+
+#[test]
+fn the_version_tells_whether_there_are_branches() {
+    let mut file = FileCoverage::new("/a");
+    file.record(1, ExecutionCounter::exact(2), "t");
+    let snapshot = |file: &FileCoverage| Snapshot::of_runs([], BTreeSet::new(), Losses::default(), vec![file.clone()]);
+    let without = bytes(&snapshot(&file));
+    file.way(Way { line: 1, shape: 5, jump: 1, number: 1, to: 3 }, ExecutionCounter::at_least(300));
+    let with = bytes(&snapshot(&file));
+    assert_eq!((without[8], with[8]), (1, 2));
+    assert_eq!(read_all(&with).unwrap(), snapshot(&file));
+    // Files of both versions one after another.
+    let both = read_all(&[without, with].concat()).unwrap();
+    assert_eq!(both.files()[0].ways().collect::<Vec<_>>(), file.ways().collect::<Vec<_>>());
+    assert_eq!(both.files()[0].lines().get(1), Some(ExecutionCounter::exact(4)));
+    let mut writer = RawWriter::new(Vec::new(), &Head::default()).unwrap();
+    assert_eq!(writer.file(&file).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::encode::Part;
 use super::section::{Kind, SectionWriter};
-use super::{Head, MAGIC, MAX_SECTION, VERSION, encode, head};
+use super::{Head, MAGIC, MAX_SECTION, VERSION, VERSION_WITHOUT_BRANCHES, encode, head};
 use crate::coverage::FileCoverage;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub struct RawWriter<W> {
     section: Vec<u8>,
     records: u64,
     last: Option<Arc<str>>,
+    branches: bool,
 }
 
 impl<W: Write> RawWriter<W> {
@@ -27,19 +28,24 @@ impl<W: Write> RawWriter<W> {
     /// Those of `out`.
     pub fn new(out: W, head: &Head) -> io::Result<Self> {
         let mut start = MAGIC.to_vec();
-        start.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if head.branches { VERSION } else { VERSION_WITHOUT_BRANCHES };
+        start.extend_from_slice(&version.to_le_bytes());
         let mut out = SectionWriter::new(out, &start)?;
         out.section(Kind::Head, &head::encode(head)?)?;
-        Ok(Self { out, section: Vec::with_capacity(2 * SECTION), records: 0, last: None })
+        Ok(Self { out, section: Vec::with_capacity(2 * SECTION), records: 0, last: None, branches: head.branches })
     }
 
     /// Writes a file. They must come by rising path.
     ///
     /// # Errors
-    /// Those of `out`; `InvalidInput` if the path is not above the one before.
+    /// Those of `out`; `InvalidInput` if the path is not above the one before, or if the file has conditional jumps and
+    /// the head says that there are none.
     pub fn file(&mut self, file: &FileCoverage) -> io::Result<()> {
         if self.last.as_ref().is_some_and(|last| last >= file.path()) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "files must be written by rising path"));
+        }
+        if !self.branches && file.ways().next().is_some() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the head announces no conditional jumps"));
         }
         self.last = Some(Arc::clone(file.path()));
         let contexts = 0..file.contexts().count();
@@ -55,6 +61,9 @@ impl<W: Write> RawWriter<W> {
     fn part(&mut self, file: &FileCoverage, part: &Part) -> io::Result<()> {
         let before = self.section.len();
         encode::record(file, part.clone(), &mut self.section);
+        if self.branches {
+            encode::ways(file, part, &mut self.section);
+        }
         if self.section.len() > MAX_SECTION && before > 0 {
             // Perhaps it fits into a section of its own.
             let record = self.section.split_off(before);
