@@ -72,7 +72,7 @@ impl Asked<'_> {
     /// The ways out of the jump `at` that ends `block`. `None`: it is none, or cannot be told.
     fn ways_of(&self, block: u32, at: u32, to: impl Fn(u32) -> u32) -> Option<Ways> {
         let insn = self.cfg.insns.get(at as usize)?;
-        if !matches!(insn.flow, Control::Branch { .. } | Control::Indirect { fixed: false }) {
+        if !matches!(insn.flow, Control::Branch { .. } | Control::Indirect { .. }) {
             return None;
         }
         if let Control::Branch { target, condition: Some(_) } = insn.flow {
