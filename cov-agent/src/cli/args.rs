@@ -81,6 +81,10 @@ pub enum Command {
     ///
     /// Exits with 0 if `cov-agent run` would work, with 1 if not.
     Doctor(DoctorArgs),
+    /// Write what agents had counted that were killed
+    ///
+    /// Each into its own output directory, as it would have done it itself.
+    Recover(RecoverArgs),
     /// Add coverage data of several runs or machines together
     Merge(MergeArgs),
     /// Write coverage data in other formats
@@ -255,6 +259,17 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `cov-agent recover`.
+#[derive(Debug, Clone, Args)]
+pub struct RecoverArgs {
+    /// Throw it away instead
+    #[arg(long)]
+    pub discard: bool,
+    /// Where to.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// One of the formats' names.

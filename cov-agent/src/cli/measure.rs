@@ -5,16 +5,18 @@ use super::message::{Message, Slug, chain};
 use super::object_error;
 use super::progress::Progress;
 use super::setup::Setup;
-use super::{output, refine, summary};
+use super::{output, recover, refine, summary};
 use crate::config::Settings;
-use crate::coverage::{CoverageCollector, LossKind, Run, paths};
+use crate::coverage::{CoverageCollector, LossKind, Run, RunId, Snapshot, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
 use crate::process::{Linger, readable};
-use crate::runner::{Candidate, CoverageTestRunner, Naming, Objects, Prepared, Skipped, prepare};
+use crate::runner::{
+    Candidate, CoverageTestRunner, Journal, JournalError, Naming, Objects, Prepared, Skipped, prepare,
+};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
 use std::io;
@@ -54,6 +56,8 @@ pub(super) struct Measurement<'a> {
     lingering: Lingering,
     /// Whether each probe is armed on its own.
     one_by_one: bool,
+    /// What outlives this process if it is killed.
+    journal: Option<Journal>,
 }
 
 impl<'a> Measurement<'a> {
@@ -86,9 +90,38 @@ impl<'a> Measurement<'a> {
         let one_by_one = !kernel.is_multi();
         let runner = CoverageTestRunner::new(kernel, collector);
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
-        let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one };
+        let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal: None };
+        measurement.begin_journal();
         let skipped = measurement.add(objects)?;
         Ok((measurement, skipped))
+    }
+
+    /// Without a journal the run goes on: only the counts of a killed agent are lost.
+    fn begin_journal(&mut self) {
+        recover::tell_interrupted(self.setup, self.console);
+        let journal = Journal::begin(&recover::head(self.setup)).and_then(|journal| {
+            self.runner.keep_state(&journal)?;
+            Ok(journal)
+        });
+        self.journal = journal.map_err(|error| self.no_journal(&error)).ok();
+    }
+
+    fn write_journal(&mut self) {
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = self.runner.write_journal(journal)
+        {
+            self.no_journal(&error);
+            self.journal = None;
+        }
+    }
+
+    fn no_journal(&self, error: &JournalError) {
+        let text = format!("a killed agent's counts would be lost: {}", chain(error));
+        if error.is_usual() {
+            self.console.detail(&text);
+        } else {
+            self.console.warning(&Message::new(Slug::Interrupted, text));
+        }
     }
 
     /// Arms objects. What is not measured comes back.
@@ -119,6 +152,7 @@ impl<'a> Measurement<'a> {
             self.runner.setup_coverage_hooks(prepared).map_err(|e| probe_message(&e))?;
         }
         console.detail(&format!("armed {} probes in {:.1?}", self.runner.probes() - before, begun.elapsed()));
+        self.write_journal();
         if let Err(error) = self.lingering.add(keys) {
             console.detail(&format!("disarming will not be left to another process: {error}"));
         }
@@ -137,7 +171,9 @@ impl<'a> Measurement<'a> {
     pub(super) fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, Message> {
         // The other process first: its copies keep the probes armed.
         self.lingering.end(|armed| armed == key).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;
-        self.runner.disarm(key, amid).map_err(|e| probe_message(&e))
+        let found = self.runner.disarm(key, amid).map_err(|e| probe_message(&e));
+        self.write_journal();
+        found
     }
 
     /// Whether this content of this file is armed.
@@ -200,7 +236,7 @@ impl<'a> Measurement<'a> {
 
     /// Turns counters into files and prints the summary.
     pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
-        let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one } = self;
+        let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one, journal } = self;
         let begun = Instant::now();
         let probes = runner.probes();
         let collected = runner.collect_coverage_results();
@@ -208,18 +244,17 @@ impl<'a> Measurement<'a> {
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let directory = setup.directory.display().to_string();
+        let id = journal.as_ref().map_or_else(RunId::random, Journal::id);
         let (snapshot, kernel) = runner.cleanup_coverage(Run {
+            id,
             program,
             directory,
             selection: setup.selection().to_owned(),
             ..Run::default()
         });
-        let snapshot = snapshot.map_files(|file| Some(file.in_context(&settings.context)));
         console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
-        let directory = paths::normalize("/", &setup.directory);
-        let mut snapshot = refine::finish(snapshot, settings, &directory, &setup.invoker, console)?;
-        let written = output::write(&mut snapshot, settings, output, &setup.invoker, console);
+        let (snapshot, written) = write(snapshot, setup, settings, output, console);
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));
         tell_memory(console);
         if console.verbosity() > Verbosity::Quiet {
@@ -232,10 +267,33 @@ impl<'a> Measurement<'a> {
                 console.block(&summary::one_by_one(probes));
             }
         }
+        if let Some(journal) = journal {
+            recover::close(journal, written.is_ok(), console);
+        }
         // Another process disarms; without it this does, which takes tens of milliseconds.
         drop(kernel);
         collected.map_err(|e| probe_message(&e))?;
         written.map(drop)
+    }
+}
+
+/// Takes out of what was counted what the settings exclude, and writes it. The data comes back, as it was written, with
+/// the files' paths.
+pub(super) fn write(
+    snapshot: Snapshot,
+    setup: &Setup,
+    settings: &Settings,
+    output: &OutputDir<'_>,
+    console: Console,
+) -> (Snapshot, Result<Vec<PathBuf>, Message>) {
+    let snapshot = snapshot.map_files(|file| Some(file.in_context(&settings.context)));
+    let directory = paths::normalize("/", &setup.directory);
+    match refine::finish(snapshot, settings, &directory, &setup.invoker, console) {
+        Ok(mut snapshot) => {
+            let written = output::write(&mut snapshot, settings, output, &setup.invoker, console);
+            (snapshot, written)
+        }
+        Err(error) => (Snapshot::default(), Err(error)),
     }
 }
 

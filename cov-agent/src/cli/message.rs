@@ -49,6 +49,8 @@ pub enum Slug {
     ProbesRefused,
     /// Something that should have been counted was not.
     Losses,
+    /// An agent was killed, or what would be left of this one if it were.
+    Interrupted,
     /// The configuration is wrong.
     Config,
     /// A file holds no coverage data, or damaged.
@@ -71,7 +73,7 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -92,6 +94,7 @@ impl Slug {
         Self::DiskFull,
         Self::ProbesRefused,
         Self::Losses,
+        Self::Interrupted,
         Self::Config,
         Self::NotCoverageData,
         Self::DuplicateData,
@@ -127,6 +130,7 @@ impl Slug {
             Self::DiskFull => "disk-full",
             Self::ProbesRefused => "probes-refused",
             Self::Losses => "losses",
+            Self::Interrupted => "interrupted",
             Self::Config => "config",
             Self::NotCoverageData => "not-coverage-data",
             Self::DuplicateData => "duplicate-data",

@@ -31,6 +31,8 @@ mod patch;
 mod progress;
 #[cfg(feature = "collect")]
 mod python;
+#[cfg(feature = "collect")]
+mod recover;
 mod refine;
 mod report;
 mod rows;
@@ -106,7 +108,7 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         #[cfg(feature = "collect")]
         Some(Command::Lines(args)) => lines::run(args, settings, console),
         #[cfg(not(feature = "collect"))]
-        None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_)) => {
+        None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_) | Command::Recover(_)) => {
             Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))
         }
         Some(Command::Merge(args)) => merge::merge(args, settings, console),
@@ -117,6 +119,8 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         Some(Command::Tests(args)) => tests::tests(args, settings, console, stdout),
         Some(Command::Annotate(args)) => annotate::annotate(args, settings, console, stdout),
         Some(Command::Config(args)) => config::config(args, loaded, stdout),
+        #[cfg(feature = "collect")]
+        Some(Command::Recover(args)) => recover::run(args, console),
         #[cfg(feature = "collect")]
         Some(Command::Doctor(args)) => doctor::run(*args, stdout),
     }

@@ -10,7 +10,12 @@ use crate::config::{Color, Environment, Formats, Functions, LineLists, Loaded, O
 pub(super) fn load(cli: &Cli, console: Console) -> Result<Loaded, Message> {
     let environment = Environment::current()
         .map_err(|error| Message::new(Slug::CannotRead, format!("the working directory: {error}")))?;
-    let mut loaded = Settings::load(cli.console.config.as_deref(), &environment).map_err(|error| {
+    load_in(cli, &environment, console)
+}
+
+/// The same in another environment.
+pub(super) fn load_in(cli: &Cli, environment: &Environment, console: Console) -> Result<Loaded, Message> {
+    let mut loaded = Settings::load(cli.console.config.as_deref(), environment).map_err(|error| {
         // One line for each fault; the last is the error that ends the agent.
         let mut faults = error.0;
         let last = faults.pop().map(|fault| fault.to_string()).unwrap_or_default();
@@ -46,6 +51,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.selection.apply(settings);
         }
         Some(Command::Doctor(_)) => {}
+        Some(Command::Recover(args)) => args.output.apply(settings),
         Some(Command::Merge(args)) => {
             args.input.files.apply(settings);
             args.output.apply(settings);
@@ -126,7 +132,7 @@ impl SelectionArgs {
 }
 
 impl OutputArgs {
-    fn apply(&self, settings: &mut Settings) {
+    pub(super) fn apply(&self, settings: &mut Settings) {
         settings.output.command_line("--output", self.output.clone());
         settings.output_format.command_line("--format", given(&self.format).map(Formats));
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Which object this is: the build-id where there is one, else a hash of the content.
 ///
 /// Device and inode are only where an object was seen, never what it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ObjectId {
     /// The GNU build-id note.
     BuildId(Vec<u8>),

@@ -4,11 +4,11 @@ use super::LinkAddr;
 use std::path::PathBuf;
 
 /// Index of a [`SourceFile`] in its [`LineTable`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct FileId(pub u32);
 
 /// One source file as the debug info names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SourceFile {
     /// Compilation directory, directory and name joined, `.` and `..` folded lexically. Relative
     /// only where the debug info gives no absolute directory.

@@ -1,14 +1,15 @@
 //! What a planner gives: sites, and formulas over their counters.
 
 use crate::object::{FileId, FileOffset, LinkAddr, ObjectId, SourceFile};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Dense index of one counter in one object's map; meaningless outside its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId(pub u32);
 
 /// What the counters of a plan are to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Aim {
     /// How often each line and function was entered.
     #[default]
@@ -75,7 +76,7 @@ pub struct Site {
 }
 
 /// `coefficient × slot`, a part of a sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
     /// The counter.
     pub slot: SlotId,
@@ -84,7 +85,7 @@ pub struct Term {
 }
 
 /// How one executable line's numbers come from counters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineFormula {
     /// The source file.
     pub file: FileId,
@@ -100,7 +101,7 @@ pub struct LineFormula {
 }
 
 /// How often a function was entered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionFormula {
     /// Its linkage name, mangled.
     pub name: String,
@@ -114,7 +115,7 @@ pub struct FunctionFormula {
 }
 
 /// How often a way out of a conditional jump was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WayFormula {
     /// The source file.
     pub file: FileId,
@@ -133,7 +134,7 @@ pub struct WayFormula {
 }
 
 /// Why a line, or an address, cannot carry a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// The row's address is not the start of an instruction.
     NotAnInstruction,
@@ -157,7 +158,7 @@ impl fmt::Display for Reason {
 }
 
 /// A line with code that cannot be measured: not executed is not what this means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmeasurable {
     /// The source file.
     pub file: FileId,
@@ -168,7 +169,7 @@ pub struct Unmeasurable {
 }
 
 /// Where to probe one object, and what the counters then say. Every planner gives this type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProbePlan {
     /// The object it was made for.
     pub object: ObjectId,
@@ -176,7 +177,8 @@ pub struct ProbePlan {
     pub aim: Aim,
     /// The object's source files, as formulas name them.
     pub files: Vec<SourceFile>,
-    /// The probes, by rising address, each address once.
+    /// The probes, by rising address, each address once. Not written down: who reads a plan has only its counters.
+    #[serde(skip)]
     pub sites: Vec<Site>,
     /// How many counters the sites use.
     pub slots: u32,

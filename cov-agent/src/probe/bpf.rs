@@ -6,14 +6,15 @@ use super::counters::Counters;
 use super::descriptors;
 use super::error::system_error;
 use super::links::{attach, close, touch};
+use super::pins::{self, Pins};
 use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
+use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::UProbeMultiFeature;
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use cov_ebpf_common::{self as common, Config, Cookie, Loss, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
+use cov_ebpf_common::{self as common, Config, Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -302,17 +303,7 @@ impl Kernel for Bpf {
     }
 
     fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
-        let map = self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?;
-        let doing = "reading the losses";
-        let losses: Array<_, u64> = Array::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
-        let get = |loss| losses.get(&(loss as u32), 0).map_err(|error| ProbeError::of(doing, error));
-        Ok(KernelLosses {
-            hits: get(Loss::NoCounter)?,
-            processes: get(Loss::NoRoom)?,
-            merged: get(Loss::Merged)?,
-            contexts: get(Loss::NoContext)?,
-            news: get(Loss::NoNews)?,
-        })
+        pins::losses(self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?)
     }
 
     fn news(&mut self) -> Vec<ContextNews> {
@@ -333,6 +324,17 @@ impl Kernel for Bpf {
 
     fn release_context(&mut self, context: u32) -> Result<(), ProbeError> {
         self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.release(context))
+    }
+
+    fn keep(&mut self, object: ArmedId, pins: &Pins, name: &str) -> Result<(), ProbeError> {
+        pins.pin(self.object(object)?.counters.map(), name)
+    }
+
+    fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError> {
+        for name in [common::TRACKED, common::LOSSES] {
+            pins.pin_map(self.programs.map(name).ok_or(missing("TRACKED or LOSSES"))?, name)?;
+        }
+        Ok(())
     }
 
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {

@@ -2,7 +2,7 @@
 //! system calls.
 
 use super::ProbeError;
-use aya::maps::{Array, IterableMap as _, MapData};
+use aya::maps::{Array, IterableMap as _, Map, MapData};
 use cov_ebpf_common::Striping;
 use memmap2::{MmapOptions, MmapRaw};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -28,6 +28,24 @@ impl Counters {
         let striping = Striping::new(slots, cpus, MAX_BYTES);
         let map: Array<MapData, u64> = Array::create(striping.len(), BPF_F_MMAPABLE | BPF_F_INNER_MAP)
             .map_err(|error| ProbeError::of(doing, error))?;
+        Self::mapped(map, striping)
+    }
+
+    /// The `slots` counters that a map holds which another process made, on the same machine.
+    pub(super) fn of_map(map: MapData, slots: u32) -> Result<Self, ProbeError> {
+        let doing = "reading kept counters";
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
+        let striping = Striping::new(slots, cpus, MAX_BYTES);
+        let map = Array::try_from(Map::Array(map)).map_err(|error| ProbeError::of(doing, error))?;
+        // What is mapped must be there.
+        if map.len() != striping.len() {
+            return Err(ProbeError::Kernel { doing, source: "their number is another".into() });
+        }
+        Self::mapped(map, striping)
+    }
+
+    fn mapped(map: Array<MapData, u64>, striping: Striping) -> Result<Self, ProbeError> {
+        let doing = "mapping the counters";
         let memory = MmapOptions::new()
             .len(striping.len() as usize * size_of::<u64>())
             .map_raw_read_only(map.map().fd().as_fd().as_raw_fd())

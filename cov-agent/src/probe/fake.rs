@@ -1,7 +1,7 @@
 //! A kernel for tests that need none: it counts only what is attached, refuses what it is told to
 //! refuse, and can run out of room.
 
-use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused};
+use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, Pins, ProbeError, Refused};
 use crate::plan::{Observe, Site};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -162,6 +162,15 @@ impl Kernel for Fake {
 
     fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
         Ok(self.losses)
+    }
+
+    /// Nothing of it outlives the test.
+    fn keep(&mut self, object: ArmedId, _: &Pins, _: &str) -> Result<(), ProbeError> {
+        self.counters(object).map(drop)
+    }
+
+    fn keep_state(&mut self, _: &Pins) -> Result<(), ProbeError> {
+        Ok(())
     }
 
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {

@@ -15,6 +15,7 @@ mod facts;
 pub(crate) mod fake;
 mod links;
 mod namespace;
+mod pins;
 mod prices;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use bpf::{Area, Bpf, ContextOptions, Options};
 pub use contexts::{ContextCount, ContextNews};
 pub use error::ProbeError;
 pub use facts::{Fact, Facts, Verdict, facts};
+pub use pins::Pins;
 pub use prices::Prices;
 
 use crate::plan::Site;
@@ -118,6 +120,18 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel fails.
     fn losses(&mut self) -> Result<KernelLosses, ProbeError>;
+
+    /// Keeps the counters of an armed object beyond the end of this process, under `name`.
+    ///
+    /// # Errors
+    /// When the object is not armed, or the kernel fails.
+    fn keep(&mut self, object: ArmedId, pins: &Pins, name: &str) -> Result<(), ProbeError>;
+
+    /// Keeps beyond the end of this process which processes are counted, and what could not be.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError>;
 
     /// Disarms an object and gives its last counters. Waits for hits that are under way, which takes
     /// tens of milliseconds.

@@ -3,6 +3,7 @@
 //! Generic over the [`Kernel`], so that tests run it without one.
 
 mod contexts;
+mod journal;
 mod naming;
 mod prepare;
 mod record;
@@ -11,6 +12,7 @@ mod rights;
 mod tests;
 mod ways;
 
+pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use naming::Naming;
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
 pub use rights::Invoker;
@@ -22,6 +24,7 @@ use crate::plan::{ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, ProbeError};
 use crate::process::Ending;
 use crate::process::gate::Key;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -34,6 +37,8 @@ pub struct CoverageTestRunner<K> {
     kernel: K,
     collector: CoverageCollector,
     armed: Vec<ArmedObject>,
+    /// What was disarmed amid runs and the journal takes for counted to its end.
+    cut: Vec<u32>,
     contexts: Option<Contexts>,
     hits: u64,
 }
@@ -43,6 +48,14 @@ struct ArmedObject {
     id: ArmedId,
     /// Which content of which file; `None` where the file system does not tell.
     version: Option<Key>,
+    /// What the journal calls it, once that knows it.
+    journaled: Option<u32>,
+    measured: Measured,
+}
+
+/// What the counters of an object are turned into line counts with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
     path: PathBuf,
     plan: ProbePlan,
     /// Counters of sites that the kernel refused: they stay 0 whatever runs.
@@ -53,7 +66,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A runner that arms with `kernel` and records into `collector`.
     #[must_use]
     pub fn new(kernel: K, collector: CoverageCollector) -> Self {
-        Self { kernel, collector, armed: Vec::new(), contexts: None, hits: 0 }
+        Self { kernel, collector, armed: Vec::new(), cut: Vec::new(), contexts: None, hits: 0 }
     }
 
     /// Names the contexts that the kernel tells apart; at most `limit` names are kept. Plans must be made for
@@ -95,9 +108,30 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 let detail = format!("{} at {}: {}", path.display(), site.addr, refused.reason);
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
-            self.armed.push(ArmedObject { id: armed.id, version, path, plan, dead });
+            let measured = Measured { path, plan, dead };
+            self.armed.push(ArmedObject { id: armed.id, version, journaled: None, measured });
         }
         Ok(())
+    }
+
+    /// See [`Journal::keep_state`].
+    ///
+    /// # Errors
+    /// The kernel fails.
+    pub fn keep_state(&mut self, journal: &Journal) -> Result<(), JournalError> {
+        journal.keep_state(&mut self.kernel)
+    }
+
+    /// Writes down in `journal` what was armed, or disarmed amid runs, since the last time, so that the counts survive this process.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn write_journal(&mut self, journal: &mut Journal) -> Result<(), JournalError> {
+        self.cut.drain(..).try_for_each(|name| journal.cut(name))?;
+        self.armed.iter_mut().filter(|object| object.journaled.is_none()).try_for_each(|object| {
+            object.journaled = Some(journal.add(&mut self.kernel, object.id, &object.measured)?);
+            Ok(())
+        })
     }
 
     /// Disarms what is armed on the file of `now` if that file's content is not what it was: instructions have moved
@@ -121,6 +155,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     pub fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, ProbeError> {
         let mut found = false;
         while let Some(at) = self.armed.iter().position(|object| object.version == Some(key)) {
+            self.cut.extend(self.armed.get(at).filter(|_| amid).and_then(|object| object.journaled));
             self.disarm_at(at, if amid { record::record_amid } else { record::record })?;
             found = true;
         }
@@ -130,7 +165,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     fn disarm_at(
         &mut self,
         at: usize,
-        record: fn(&CoverageCollector, &ArmedObject, &[u64], &[record::ContextHits]),
+        record: fn(&CoverageCollector, &Measured, &[u64], &[record::ContextHits]),
     ) -> Result<(), ProbeError> {
         let object = self.armed.swap_remove(at);
         let counters = self.kernel.detach(object.id)?;
@@ -138,7 +173,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
             None => Vec::new(),
         };
-        record(&self.collector, &object, &counters, &contexts);
+        record(&self.collector, &object.measured, &counters, &contexts);
         Ok(())
     }
 
@@ -187,7 +222,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// How many probes there are, refused ones among them.
     #[must_use]
     pub fn probes(&self) -> usize {
-        self.armed.iter().map(|object| object.plan.sites.len()).sum()
+        self.armed.iter().map(|object| object.measured.plan.sites.len()).sum()
     }
 
     /// How many hits of probes were counted, as far as the results were collected.
@@ -213,24 +248,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
                     let in_contexts = contexts.iter().flat_map(|(_, counts)| counts.values());
                     self.hits = counters.iter().chain(in_contexts).fold(self.hits, |sum, n| sum.saturating_add(*n));
-                    record::record(&self.collector, &object, &counters, &contexts);
+                    record::record(&self.collector, &object.measured, &counters, &contexts);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         match self.kernel.losses() {
-            Ok(losses) => {
-                let mut all = self.collector.losses_mut();
-                all.add(LossKind::DroppedEvents, losses.hits);
-                all.add(LossKind::UntrackedProcesses, losses.processes);
-                all.add(LossKind::DroppedEvents, losses.news);
-                all.add(LossKind::MergedContexts, losses.contexts);
-                if losses.merged > 0 {
-                    all.add(LossKind::MergedContexts, 1);
-                    let detail = format!("{} hits found no room in the kernel's table of contexts", losses.merged);
-                    all.describe(LossKind::MergedContexts, detail);
-                }
-            }
+            Ok(losses) => record::lose(&self.collector, losses),
             Err(error) => outcome = outcome.and(Err(error)),
         }
         outcome

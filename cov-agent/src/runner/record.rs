@@ -1,9 +1,10 @@
 //! Counters of one object → line counts in the collector.
 
-use super::{ArmedObject, ways};
+use super::{Measured, ways};
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
 use crate::plan::{self, Aim, LineFormula, LineResult, Observe, SlotId, Term};
+use crate::probe::KernelLosses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ pub(super) type ContextHits = (Arc<str>, BTreeMap<u32, u64>);
 
 /// Records what the counters of `object`, by slot, say of its lines; and those of hits in contexts, which are
 /// not among them.
-pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counters: &[u64], contexts: &[ContextHits]) {
+pub(super) fn record(collector: &CoverageCollector, object: &Measured, counters: &[u64], contexts: &[ContextHits]) {
     let plan = &object.plan;
     collector.object(plan.object.to_string(), object.path.display().to_string());
     let files = Files::new(collector, &plan.files, &plan.object.to_string());
@@ -57,7 +58,7 @@ pub(super) fn record(collector: &CoverageCollector, object: &ArmedObject, counte
 /// piece of code need not have flowed out of it yet, so nothing can be told by subtraction.
 pub(super) fn record_amid(
     collector: &CoverageCollector,
-    object: &ArmedObject,
+    object: &Measured,
     counters: &[u64],
     contexts: &[ContextHits],
 ) {
@@ -90,8 +91,22 @@ pub(super) fn record_amid(
     }
 }
 
+/// Records what the kernel could not count.
+pub(super) fn lose(collector: &CoverageCollector, losses: KernelLosses) {
+    let mut all = collector.losses_mut();
+    all.add(LossKind::DroppedEvents, losses.hits);
+    all.add(LossKind::UntrackedProcesses, losses.processes);
+    all.add(LossKind::DroppedEvents, losses.news);
+    all.add(LossKind::MergedContexts, losses.contexts);
+    if losses.merged > 0 {
+        all.add(LossKind::MergedContexts, 1);
+        let detail = format!("{} hits found no room in the kernel's table of contexts", losses.merged);
+        all.describe(LossKind::MergedContexts, detail);
+    }
+}
+
 /// Records the hits in contexts, looking only at what depends on their counters: a test runs a small part.
-fn record_contexts(object: &ArmedObject, files: &Files, slots: usize, contexts: &[ContextHits]) {
+fn record_contexts(object: &Measured, files: &Files, slots: usize, contexts: &[ContextHits]) {
     if contexts.is_empty() {
         return;
     }

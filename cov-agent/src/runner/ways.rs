@@ -1,13 +1,13 @@
 //! Counters of one object → how often ways out of conditional jumps were taken.
 
-use super::ArmedObject;
+use super::Measured;
 use super::record::{ContextHits, Files};
 use crate::coverage::{ExecutionCounter, Way};
 use crate::plan::{self, WayFormula};
 
 /// Records what the counters of `object`, those of hits in contexts added, say of its conditional jumps. `amid`: processes
 /// are amid running it, so that nothing can be told by subtraction.
-pub(super) fn record(object: &ArmedObject, files: &Files, counters: &[u64], contexts: &[ContextHits], amid: bool) {
+pub(super) fn record(object: &Measured, files: &Files, counters: &[u64], contexts: &[ContextHits], amid: bool) {
     if object.plan.ways.is_empty() {
         return;
     }
