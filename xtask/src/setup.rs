@@ -26,7 +26,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pkg-config", "pkg-config"),
     ("python3-venv", "/usr/lib/python3/dist-packages"),
     ("sqlite3", "sqlite3"),
-    ("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"), // bpf-linker is linked with it
+    ("libclang-rt-dev", "/usr/share/doc/libclang-rt-dev"), // clang's own coverage is linked with it
+    ("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),   // bpf-linker is linked with it
     ("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a"),
     ("libzstd-dev", "/usr/include/zstd.h"),
     ("qemu-system-x86", "qemu-system-x86_64"), // an older kernel

@@ -143,14 +143,20 @@ impl Program {
         Ok((runs.dev(), runs.ino()) == (expected.dev(), expected.ino()))
     }
 
-    /// Takes note of all that has happened.
-    fn look(&mut self) -> io::Result<()> {
+    /// Takes note of what the child reports.
+    fn hear(&mut self) -> io::Result<()> {
         if let Some(report) = &self.report
             && let Some(event) = report.read()?
         {
             self.events.push_back(event);
             self.report = None;
         }
+        Ok(())
+    }
+
+    /// Takes note of all that has happened.
+    fn look(&mut self) -> io::Result<()> {
+        self.hear()?;
         while let Some(received) = self.signals.next()? {
             if received.is_for(self.pid) {
                 pidfd::send(&self.process, received.signal)?;
@@ -175,6 +181,8 @@ impl Program {
                 }
                 Change::Ended(ending) => {
                     self.ended = true;
+                    // It may have executed and ended since the look at its report.
+                    self.hear()?;
                     // Why it was not executed says more than how the waiting process then ended.
                     if !matches!(self.events.back(), Some(ProgramEvent::NotExecuted(_))) {
                         self.events.push_back(ProgramEvent::Ended(ending));
