@@ -1,6 +1,6 @@
 //! However the agent ends, its breakpoints go: from the processes that run on, and for those to come.
 
-use cov_tests::{Agent, Build, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, fixture, kernel, own_run_directory, scratch};
 use std::fs::{File, read_to_string};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -49,6 +49,7 @@ fn breakpoints(pid: u32, program: &Path) -> usize {
 
 /// Ends the agent by `signal` while it measures a program that goes on.
 fn ended_by(signal: &str) {
+    own_run_directory("size=64m");
     let dir = scratch();
     let program = dir.path().join("echo");
     Build::with("gcc", dir.path()).args(["-g", "-o"]).args([&program, &fixture("cli/echo.c")]).run();
@@ -91,6 +92,7 @@ fn a_killed_agent_leaves_no_breakpoint_in_what_was_started() {
     if !kernel() {
         return;
     }
+    own_run_directory("size=64m");
     let dir = scratch();
     let program = dir.path().join("echo");
     Build::with("gcc", dir.path()).args(["-g", "-o"]).args([&program, &fixture("cli/echo.c")]).run();

@@ -130,7 +130,12 @@ async fn release(
             event = program.event() => match event {
                 Ok(ProgramEvent::Executing) => continue,
                 Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
-                Ok(ProgramEvent::Ended(ending)) => return Ok(ending),
+                Ok(ProgramEvent::Ended(ending)) => {
+                    if let Some(follow) = &mut follow {
+                        follow.finish(measurement).await;
+                    }
+                    return Ok(ending);
+                }
                 Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),
             },
         };

@@ -6,6 +6,7 @@ use super::counters::Counters;
 use super::descriptors;
 use super::error::system_error;
 use super::links::{attach, close, touch};
+use super::missed;
 use super::pins::{self, Pins};
 use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused, namespace};
 use crate::plan::{Observe, Site};
@@ -180,6 +181,11 @@ impl Bpf {
         pids.map(|pids| pids.into_iter().collect()).map_err(|error| ProbeError::of("listing processes", error))
     }
 
+    fn missed(&self, program: &str) -> u64 {
+        let fd = self.programs.program(program).and_then(|program| program.fd().ok());
+        fd.map_or(0, |fd| missed::of(fd.as_fd()))
+    }
+
     /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
     /// wait for a grace period, some 5 ms: another thread does, while this one arms.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
@@ -303,7 +309,11 @@ impl Kernel for Bpf {
     }
 
     fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
-        pins::losses(self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?)
+        let mut losses = pins::losses(self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?)?;
+        // What the kernel itself did not let them see.
+        losses.hits = losses.hits.saturating_add(self.missed(self.program));
+        losses.processes = losses.processes.saturating_add(self.missed("fork"));
+        Ok(losses)
     }
 
     fn news(&mut self) -> Vec<ContextNews> {

@@ -14,6 +14,7 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod links;
+mod missed;
 mod namespace;
 mod pins;
 mod prices;

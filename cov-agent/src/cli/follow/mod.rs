@@ -24,7 +24,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::thread::Scope as Threads;
 use std::time::{Duration, Instant};
@@ -282,9 +282,25 @@ impl Follow {
         armed.map(drop)
     }
 
+    /// The program has ended. What is still being read ran meanwhile, unseen: that is told.
+    pub(super) async fn finish(&mut self, measurement: &mut Measurement<'_>) {
+        while !self.waiting.is_empty() {
+            let Some(Answer { key, path, objects, .. }) = self.answers.recv().await else { return };
+            if self.waiting.remove(&key).is_some() && !objects.prepared.is_empty() {
+                lose_ended(&path, measurement);
+            }
+        }
+    }
+
     fn let_go(&self, held: &Held) -> Result<(), Message> {
         self.gate.answer(held, Remember::No).map_err(|e| not_followed(&e))
     }
+}
+
+/// Tells of a program that ran from its beginning to its end while it was being read.
+fn lose_ended(path: &Path, measurement: &mut Measurement<'_>) {
+    let detail = format!("{}: a process that ran it had ended before its probes were armed", path.display());
+    measurement.lose(LossKind::UnattachedObjects, detail);
 }
 
 /// The path of a file that is waited for, in the agent's view.
