@@ -222,6 +222,9 @@ pub struct AttachArgs {
     /// Attach to a running process, without stopping it, until it ends (repeatable)
     #[arg(long, value_name = "PID", action = ArgAction::Append, value_parser = pid)]
     pub pid: Vec<u32>,
+    /// Measure the programs that they start from now on too, and libraries that they load
+    #[arg(long, requires = "pid")]
+    pub follow: bool,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,

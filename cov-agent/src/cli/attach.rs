@@ -3,6 +3,7 @@
 use super::args::AttachArgs;
 use super::console::Console;
 use super::exit::Exit;
+use super::follow::{Candidates, Follow, not_followed, root_of};
 use super::measure::{Measurement, is_system_library, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
@@ -10,18 +11,25 @@ use crate::config::Settings;
 use crate::coverage::LossKind;
 use crate::plan::Scope;
 use crate::probe::Options;
+use crate::process::gate::Gate;
 use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
 use crate::runner::{Candidate, Skipped};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// Attaches to the processes until they end, the time is over, or somebody interrupts.
 pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let setup = Setup::new(settings, console)?;
+    let mut setup = Setup::new(settings, console)?;
     let mut attached = Attached::new(&args.pid, signals).map_err(|e| message(&e))?;
+    // Containers have their debug files in file systems of their own.
+    setup.search.roots = attached.pids().filter_map(root_of).collect();
+    let setup = setup;
+    // It marks file systems while this process reads and arms.
+    let gate = args.follow.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;
     let mut candidates = Vec::new();
     let mut unopened = BTreeSet::new();
@@ -41,6 +49,8 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
             candidates.push(Candidate { path: object.path, file: object.file });
         }
     }
+    let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
+    let known = known.map_err(|e| failed("opening what is mapped", &e))?;
     let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
     for object in unopened {
         measurement.lose(LossKind::UnattachedObjects, object);
@@ -50,7 +60,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         .filter(|skipped| programs.contains(&skipped.path))
         .map(|skipped| skipped_message(&setup, skipped, measurement.left_out()))
         .collect();
-    if measurement.is_empty() {
+    if measurement.is_empty() && !args.follow {
         return Err(without.pop().unwrap_or_else(|| nothing(&skipped)));
     }
     without.iter().for_each(|message| console.warning(message));
@@ -60,16 +70,33 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         measurement.track(*pid)?;
     }
     let names = pids.iter().map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ");
-    console
-        .note(&format!("attached to {names}; ends with {}", if pids.len() == 1 { "it" } else { "the last of them" }));
-    let waited = block_on(wait(&mut attached, settings.duration.value.0)).and_then(|waited| waited);
+    let duration = settings.duration.value.0;
+    let waited = std::thread::scope(|threads| {
+        let begin = |gate| {
+            let candidates = Candidates::find(&setup, known.first().map(|object| &*object.path));
+            Follow::begin(gate, threads, &setup, console, &known, &candidates, &measurement)
+        };
+        let follow = gate.and_then(|gate| gate.map(begin).transpose()).unwrap_or_else(|error| {
+            console.warning(&not_followed(&error));
+            None
+        });
+        let ends = if pids.len() == 1 { "it" } else { "the last of them" };
+        console.note(&format!("attached to {names}; ends with {ends}"));
+        block_on(wait(&mut attached, duration, follow, &mut measurement, console)).and_then(|waited| waited)
+    });
     // What was counted until then is written in every case.
     let written = measurement.finish(names, &output, settings);
     waited.map_err(|e| failed("waiting for the processes", &e))?;
     written.map(|()| Exit::Success)
 }
 
-async fn wait(attached: &mut Attached, duration: Option<Duration>) -> io::Result<()> {
+async fn wait(
+    attached: &mut Attached,
+    duration: Option<Duration>,
+    mut follow: Option<Follow>,
+    measurement: &mut Measurement<'_>,
+    console: Console,
+) -> io::Result<()> {
     let over = async {
         match duration {
             Some(duration) => tokio::time::sleep(duration).await,
@@ -78,13 +105,17 @@ async fn wait(attached: &mut Attached, duration: Option<Duration>) -> io::Result
     };
     tokio::pin!(over);
     loop {
-        tokio::select! {
+        let step = tokio::select! {
+            // Whoever waits goes first.
+            biased;
+            step = Follow::wait_for(&mut follow) => step,
             event = attached.event() => match event? {
-                AttachedEvent::Ended { .. } => {}
+                AttachedEvent::Ended { .. } => continue,
                 AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => return Ok(()),
             },
             () = &mut over => return Ok(()),
-        }
+        };
+        Follow::go_on_with(&mut follow, step, measurement, console);
     }
 }
 

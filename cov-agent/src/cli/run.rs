@@ -9,7 +9,6 @@ use super::message::{Message, Slug, chain};
 use super::python::Python;
 use super::setup::Setup;
 use crate::config::Settings;
-use crate::coverage::LossKind;
 use crate::probe::{ContextOptions, Options};
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
@@ -116,17 +115,11 @@ async fn release(
 ) -> Result<Ending, LaunchError> {
     let mut program = held.release()?;
     loop {
-        let step = async {
-            match &mut follow {
-                Some(follow) => follow.wait().await,
-                None => std::future::pending().await,
-            }
-        };
         let step = tokio::select! {
             // Whoever waits at the gate goes first.
             biased;
-            step = step => step.map(Some),
-            news = measurement.news() => news.map(|()| None),
+            step = Follow::wait_for(&mut follow) => Some(step),
+            news = measurement.news() => news.err().map(Err),
             event = program.event() => match event {
                 Ok(ProgramEvent::Executing) => continue,
                 Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
@@ -139,16 +132,13 @@ async fn release(
                 Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),
             },
         };
-        let done = step.map_err(|e| failed("waiting for execs", &e));
-        let gone_on = done.and_then(|step| match (step, &mut follow) {
-            (Some(step), Some(follow)) => follow.go_on(step, measurement),
-            _ => measurement.update_contexts(),
-        });
-        if let Err(error) = gone_on {
-            // Dropping the gate lets everyone go.
-            follow = None;
-            console.warning(&error);
-            measurement.lose(LossKind::UnattachedObjects, "whatever was started after execs could not be held".into());
+        match step {
+            Some(step) => Follow::go_on_with(&mut follow, step, measurement, console),
+            None => {
+                if let Err(error) = measurement.update_contexts() {
+                    console.warning(&error);
+                }
+            }
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct DebugSearch {
     /// Directories laid out like `/usr/lib/debug`: with `.build-id/xx/yyy.debug`, and with the
     /// directories of the objects below them. Tried in order.
     pub dirs: Vec<PathBuf>,
+    /// Other root directories, such as that of a container, below which each absolute path is tried first: what is found
+    /// there must belong to the object, as everywhere.
+    pub roots: Vec<PathBuf>,
     opener: Arc<Opener>,
 }
 
@@ -33,18 +36,20 @@ impl DebugSearch {
     /// Opens every file, except the object itself, with `opener`: what an object names is not to be
     /// trusted, and the agent is root.
     pub fn with_opener(opener: impl Fn(&Path) -> io::Result<File> + Send + Sync + 'static) -> Self {
-        Self { dirs: vec![PathBuf::from("/usr/lib/debug")], opener: Arc::new(opener) }
+        Self { dirs: vec![PathBuf::from("/usr/lib/debug")], roots: Vec::new(), opener: Arc::new(opener) }
     }
 
     /// Opens nothing: only what the object itself holds is used.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { dirs: Vec::new(), opener: Arc::new(|_| Err(io::ErrorKind::NotFound.into())) }
+        Self { dirs: Vec::new(), roots: Vec::new(), opener: Arc::new(|_| Err(io::ErrorKind::NotFound.into())) }
     }
 
     /// Opens and maps `path`.
     pub(super) fn open(&self, path: &Path) -> Result<Mapped, ObjectError> {
-        Mapped::new((self.opener)(path)?)
+        let below = |root: &PathBuf| (self.opener)(&root.join(path.strip_prefix("/").ok()?)).ok();
+        let file = self.roots.iter().find_map(below);
+        Mapped::new(file.map_or_else(|| (self.opener)(path), Ok)?)
     }
 
     /// Opens and maps `path`; if that fails, `looked` tells why.
@@ -82,7 +87,7 @@ impl DebugSearch {
 
 impl fmt::Debug for DebugSearch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DebugSearch").field("dirs", &self.dirs).finish_non_exhaustive()
+        f.debug_struct("DebugSearch").field("dirs", &self.dirs).field("roots", &self.roots).finish_non_exhaustive()
     }
 }
 

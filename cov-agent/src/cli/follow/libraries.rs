@@ -3,6 +3,7 @@
 use crate::cli::console::Console;
 use crate::cli::measure::is_system_library;
 use crate::cli::setup::Setup;
+use crate::object::DebugSearch;
 use crate::object::needed::{self, LoaderEnvironment};
 use crate::process::{ExecArguments, exec_arguments};
 use crate::runner::Candidate;
@@ -39,20 +40,22 @@ impl Loading {
     /// As the program is loaded that process `pid` is about to execute, with what it is given.
     pub(super) fn of_exec(pid: u32) -> (Self, ExecArguments) {
         let arguments = exec_arguments(pid).unwrap_or_default();
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let place = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-        // Another mount namespace has the same root only where it has the same mounts below it too.
-        let elsewhere =
-            place(&root.join(".")) != place(Path::new("/")) || namespace("self") != namespace(&pid.to_string());
-        let root_path = std::fs::read_link(&root).unwrap_or_default();
+        let root_path = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_default();
         let loading = Self {
             library_path: arguments.variable("LD_LIBRARY_PATH").to_vec(),
             preload: arguments.variable("LD_PRELOAD").to_vec(),
             directory: arguments.directory.clone(),
-            root: elsewhere.then_some(root),
+            root: root_of(pid),
             root_path,
         };
         (loading, arguments)
+    }
+
+    /// Where debug info is looked for.
+    pub(super) fn search(&self, setup: &Setup) -> DebugSearch {
+        let mut search = setup.search.clone();
+        search.roots.extend(self.root.clone());
+        search
     }
 
     /// Where the agent finds what the process calls `path`.
@@ -62,6 +65,15 @@ impl Loading {
             None => path.to_owned(),
         }
     }
+}
+
+/// Where the file system of process `pid` begins, in the agent's view, if it is another than the agent's: it has another
+/// root directory, or other mounts.
+pub(in crate::cli) fn root_of(pid: u32) -> Option<PathBuf> {
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let place = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let elsewhere = place(&root.join(".")) != place(Path::new("/")) || namespace("self") != namespace(&pid.to_string());
+    elsewhere.then_some(root)
 }
 
 /// The mount namespace of a process.

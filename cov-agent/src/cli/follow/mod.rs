@@ -7,7 +7,7 @@ mod read;
 mod readers;
 
 pub(super) use candidates::Candidates;
-pub(super) use libraries::{Loading, libraries};
+pub(super) use libraries::{Loading, libraries, root_of};
 
 use super::console::Console;
 use super::measure::{Measurement, is_system_library};
@@ -52,8 +52,10 @@ pub(super) fn not_followed(error: &GateError) -> Message {
         GateError::Refused { .. } => Slug::NoPrivilege,
         GateError::Gone { .. } => Slug::Failed,
     };
-    let text =
-        format!("other programs that it starts, and libraries that it loads later, are not measured: {}", chain(error));
+    let text = format!(
+        "other programs that are started, and libraries that are loaded later, are not measured: {}",
+        chain(error)
+    );
     Message::new(slug, text)
 }
 
@@ -95,7 +97,7 @@ impl Follow {
     }
 
     /// Waits until there may be something to do.
-    pub(super) async fn wait(&mut self) -> io::Result<Step> {
+    async fn wait(&mut self) -> io::Result<Step> {
         let fds = std::iter::once(self.gate.as_fd()).chain(self.created.iter().map(|created| created.as_fd()));
         let glance = async {
             match self.readers.is_empty() {
@@ -110,11 +112,40 @@ impl Follow {
         }
     }
 
+    /// The same for one that may not be there: then it waits forever.
+    pub(super) async fn wait_for(follow: &mut Option<Self>) -> io::Result<Step> {
+        match follow {
+            Some(follow) => follow.wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does it; where that fails, the person is told, nothing is held any more, and what is armed is counted on.
+    pub(super) fn go_on_with(
+        follow: &mut Option<Self>,
+        step: io::Result<Step>,
+        measurement: &mut Measurement<'_>,
+        console: Console,
+    ) {
+        let step = step.map_err(|error| Message::new(Slug::Failed, format!("waiting for execs: {error}")));
+        let done = step.and_then(|step| match follow {
+            Some(follow) => follow.go_on(step, measurement),
+            None => Ok(()),
+        });
+        if let Err(error) = done {
+            // Dropping the gate lets everyone go.
+            *follow = None;
+            console.warning(&error);
+            let detail = "whatever was started after execs could not be held".to_owned();
+            measurement.lose(LossKind::UnattachedObjects, detail);
+        }
+    }
+
     /// Does it.
     ///
     /// # Errors
     /// The gate or the kernel fails: nothing is held any more.
-    pub(super) fn go_on(&mut self, step: Step, measurement: &mut Measurement<'_>) -> Result<(), Message> {
+    fn go_on(&mut self, step: Step, measurement: &mut Measurement<'_>) -> Result<(), Message> {
         if let Some(answer) = step.0 {
             self.arm(answer, measurement)?;
         }

@@ -61,6 +61,7 @@ pub(super) fn read_files(
             known.remove(&key);
         }
         let path = object.path.clone();
+        let search = loading.as_ref().map_or_else(|| setup.search.clone(), |loading| loading.search(setup));
         let more = loading.map(|loading| libraries(setup, &object, &loading, console)).unwrap_or_default();
         let mut candidates = vec![object];
         candidates.extend(more);
@@ -69,9 +70,8 @@ pub(super) fn read_files(
                 && wants(&candidate.path)
                 && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
         });
-        let read = |candidates, scope| {
-            setup.planning(&files, scope, |options| prepare(candidates, &setup.search, options, &|| ()))
-        };
+        let read =
+            |candidates, scope| setup.planning(&files, scope, |options| prepare(candidates, &search, options, &|| ()));
         let copies = || -> Vec<Candidate> {
             let copy = |c: &Candidate| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? });
             candidates.iter().filter_map(copy).collect()
