@@ -45,7 +45,7 @@ pub struct Agent {
 }
 
 /// What the line begins with that the agent prints when its probes are armed.
-const ATTACHED: &str = "cov-agent: attached";
+const ATTACHED: [&str; 2] = ["cov-agent: attached", "cov-agent: watching"];
 
 /// An agent that has armed its probes.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// `coverage.json`, read.
     pub json: serde_json::Value,
+    /// Where all of it lies.
+    pub output: tempfile::TempDir,
 }
 
 impl Agent {
@@ -101,6 +103,14 @@ impl Agent {
             agent.command.arg("--pid").arg(pid.to_string());
         }
         agent.command.args(sources()).arg("--output").arg(agent.output.path());
+        agent
+    }
+
+    /// `cov-agent watch`, for the sources that tests compile.
+    #[must_use]
+    pub fn watch<S: AsRef<OsStr>>(options: &[S]) -> Self {
+        let mut agent = Self::new();
+        agent.command.arg("watch").args(sources()).arg("--output").arg(agent.output.path()).args(options);
         agent
     }
 
@@ -144,7 +154,7 @@ impl Agent {
         let mut child = self.command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
-        while !said.lines().any(|line| line.starts_with(ATTACHED)) {
+        while !said.lines().any(|line| ATTACHED.iter().any(|start| line.starts_with(start))) {
             let read = stderr.read_line(&mut said).unwrap();
             assert_ne!(read, 0, "{:?} ended before it was attached\n{said}", self.command);
         }
@@ -192,6 +202,7 @@ impl Agent {
             process,
             coverage: Coverage::read_lcov(&lcov),
             json: serde_json::from_slice(&json).expect("coverage.json"),
+            output: self.output,
         }
     }
 }
@@ -244,6 +255,12 @@ impl Attached {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where the agent writes.
+    #[must_use]
+    pub fn output_dir(&self) -> &Path {
+        self.agent.output.path()
     }
 
     /// Waits until it ends and reads what it wrote.

@@ -73,6 +73,10 @@ pub enum Command {
     /// The program's input, output, environment, signals and exit status are as without the agent.
     #[command(override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...")]
     Run(RunArgs),
+    /// Measure every process of this machine that runs a matching object, until SIGTERM
+    ///
+    /// SIGUSR1 writes what was counted until then.
+    Watch(WatchArgs),
     /// Show the executable lines of a program or library, and the probes chosen for each
     ///
     /// Nothing is run, and no privilege is needed.
@@ -172,7 +176,7 @@ pub struct SelectionArgs {
 }
 
 /// What is written, and where.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
     /// Write the coverage files into DIR [default: coverage]
     #[arg(short, long, value_name = "DIR")]
@@ -228,6 +232,33 @@ pub struct AttachArgs {
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,
+    /// Which sources.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// What of them.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `cov-agent watch`.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "matching", required = true, multiple = true, args = ["object", "cgroup", "user"])]
+pub struct WatchArgs {
+    /// Measure objects whose path matches GLOB; `**` crosses directories (repeatable)
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append)]
+    pub object: Vec<String>,
+    /// Measure processes of this group, and of those below it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Measure processes of this user, by name or number
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Write what was counted each time that this many seconds are over
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Option<Duration>,
     /// Which sources.
     #[command(flatten)]
     pub sources: SourceArgs,

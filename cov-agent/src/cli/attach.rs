@@ -3,7 +3,7 @@
 use super::args::AttachArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::follow::{Candidates, Follow, not_followed, root_of};
+use super::follow::{Beginning, Candidates, Follow, Whom, not_followed, root_of};
 use super::measure::{Measurement, is_system_library, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
@@ -52,7 +52,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
     let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
-    for object in unopened {
+    for object in unopened.iter().cloned() {
         measurement.lose(LossKind::UnattachedObjects, object);
     }
     let mut without: Vec<Message> = skipped
@@ -61,7 +61,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         .map(|skipped| skipped_message(&setup, skipped, measurement.left_out()))
         .collect();
     if measurement.is_empty() && !args.follow {
-        return Err(without.pop().unwrap_or_else(|| nothing(&skipped)));
+        return Err(without.pop().unwrap_or_else(|| nothing(&skipped, &unopened)));
     }
     without.iter().for_each(|message| console.warning(message));
 
@@ -74,7 +74,8 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     let waited = std::thread::scope(|threads| {
         let begin = |gate| {
             let candidates = Candidates::find(&setup, known.first().map(|object| &*object.path));
-            Follow::begin(gate, threads, &setup, console, &known, &candidates, &measurement)
+            let beginning = Beginning { whom: Whom::Counted, known: &known, later: &candidates };
+            Follow::begin(gate, threads, &setup, console, beginning, &measurement)
         };
         let follow = gate.and_then(|gate| gate.map(begin).transpose()).unwrap_or_else(|error| {
             console.warning(&not_followed(&error));
@@ -110,7 +111,7 @@ async fn wait(
             biased;
             step = Follow::wait_for(&mut follow) => step,
             event = attached.event() => match event? {
-                AttachedEvent::Ended { .. } => continue,
+                AttachedEvent::Ended { .. } | AttachedEvent::SnapshotWanted => continue,
                 AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => return Ok(()),
             },
             () = &mut over => return Ok(()),
@@ -120,8 +121,9 @@ async fn wait(
 }
 
 /// What is said when no object of a process can be measured and its program is not among them.
-fn nothing(skipped: &[Skipped]) -> Message {
-    let names: Vec<_> = skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
+fn nothing(skipped: &[Skipped], unopened: &BTreeSet<String>) -> Message {
+    let names = skipped.iter().map(|skipped| skipped.path.display().to_string());
+    let names: Vec<_> = names.chain(unopened.iter().cloned()).collect();
     Message::new(Slug::NoDebugInfo, format!("no debug info: looked in {}; compile with -g", names.join(", ")))
 }
 

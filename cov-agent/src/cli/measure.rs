@@ -13,12 +13,13 @@ use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
-use crate::process::{Linger, readable};
+use crate::process::{Linger, executes, readable};
 use crate::runner::{
     Candidate, CoverageTestRunner, Journal, JournalError, Naming, Objects, Prepared, Skipped, prepare,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -127,8 +128,9 @@ impl<'a> Measurement<'a> {
     /// Arms objects. What is not measured comes back.
     pub(super) fn add(&mut self, objects: Objects) -> Result<Vec<Skipped>, Message> {
         let console = self.console;
-        let Objects { prepared, skipped, left_out } = objects;
+        let Objects { mut prepared, skipped, left_out } = objects;
         self.left_out.extend(left_out);
+        prepared.retain(|object| !Key::of(&object.file).is_ok_and(|key| self.runner.is_armed(key)));
         for object in &prepared {
             tell(console, object);
             for note in &object.notes {
@@ -234,8 +236,40 @@ impl<'a> Measurement<'a> {
         self.runner.collector().losses_mut().add_detail(kind, detail);
     }
 
+    /// How many probes are armed.
+    pub(super) fn probes(&self) -> usize {
+        self.runner.probes()
+    }
+
+    /// What was counted until now; counting goes on.
+    pub(super) fn snapshot(&mut self, run: Run) -> Result<Snapshot, Message> {
+        self.runner.record_progress().map_err(|e| probe_message(&e))?;
+        let run = Run { selection: self.setup.selection().to_owned(), ..run };
+        Ok(self.runner.collector().snapshot(run.now()))
+    }
+
+    /// Disarms objects that are not at their paths any more and that no counted process runs.
+    pub(super) fn let_unused_go(&mut self) -> Result<(), Message> {
+        let tracked = self.tracked()?;
+        for (key, path) in self.runner.armed_files() {
+            let there = File::open(&path).and_then(Key::of).is_ok_and(|now| now == key);
+            if !there && !tracked.iter().any(|pid| executes(*pid, key.inode())) {
+                self.console.detail(&format!("{}: not there any more, and not run: disarmed", path.display()));
+                self.disarm(key, false)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Turns counters into files and prints the summary.
     pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
+        let directory = self.setup.directory.display().to_string();
+        let id = self.journal.as_ref().map_or_else(RunId::random, Journal::id);
+        self.finish_run(Run { id, program, directory, ..Run::default() }, output, settings)
+    }
+
+    /// The same for a run of which there may be earlier results.
+    pub(super) fn finish_run(self, run: Run, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
         let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one, journal } = self;
         let begun = Instant::now();
         let probes = runner.probes();
@@ -243,15 +277,8 @@ impl<'a> Measurement<'a> {
         let hits = runner.hits();
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
-        let directory = setup.directory.display().to_string();
-        let id = journal.as_ref().map_or_else(RunId::random, Journal::id);
-        let (snapshot, kernel) = runner.cleanup_coverage(Run {
-            id,
-            program,
-            directory,
-            selection: setup.selection().to_owned(),
-            ..Run::default()
-        });
+        let run = Run { selection: setup.selection().to_owned(), ..run };
+        let (snapshot, kernel) = runner.cleanup_coverage(run.now());
         console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
         let (snapshot, written) = write(snapshot, setup, settings, output, console);

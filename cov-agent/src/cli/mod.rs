@@ -50,6 +50,8 @@ mod table;
 mod tests;
 mod untouched;
 mod usage;
+#[cfg(feature = "collect")]
+mod watch;
 mod who;
 
 use crate::config::Loaded;
@@ -96,7 +98,7 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
     let settings = &loaded.settings;
     match &cli.command {
         Some(Command::Run(args)) if !*settings.enabled => untouched::run(args, settings),
-        None if !*settings.enabled => {
+        None | Some(Command::Watch(_)) if !*settings.enabled => {
             let text = format!("measuring is switched off: enabled = false ({})", settings.enabled.origin);
             console.warning(&Message::new(Slug::Config, text));
             Ok(Exit::Success)
@@ -106,9 +108,12 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         #[cfg(feature = "collect")]
         Some(Command::Run(args)) => run::run(args, settings, console),
         #[cfg(feature = "collect")]
+        Some(Command::Watch(args)) => watch::run(args, settings, console),
+        #[cfg(feature = "collect")]
         Some(Command::Lines(args)) => lines::run(args, settings, console),
         #[cfg(not(feature = "collect"))]
-        None | Some(Command::Run(_) | Command::Lines(_) | Command::Doctor(_) | Command::Recover(_)) => {
+        None
+        | Some(Command::Run(_) | Command::Watch(_) | Command::Lines(_) | Command::Doctor(_) | Command::Recover(_)) => {
             Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))
         }
         Some(Command::Merge(args)) => merge::merge(args, settings, console),

@@ -3,7 +3,7 @@
 use super::args::RunArgs;
 use super::console::Console;
 use super::exit::Exit;
-use super::follow::{Candidates, Follow, Loading, libraries, not_followed};
+use super::follow::{Beginning, Candidates, Follow, Loading, Whom, libraries, not_followed};
 use super::measure::{Measurement, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::python::Python;
@@ -58,7 +58,11 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     measurement.track(held.pid())?;
     let ended = std::thread::scope(|threads| {
         let follow = gate.and_then(|gate| {
-            gate.map(|gate| Follow::begin(gate, threads, &setup, console, &known, &later, &measurement)).transpose()
+            gate.map(|gate| {
+                let beginning = Beginning { whom: Whom::Counted, known: &known, later: &later };
+                Follow::begin(gate, threads, &setup, console, beginning, &measurement)
+            })
+            .transpose()
         });
         let follow = follow.unwrap_or_else(|error| {
             console.warning(&not_followed(&error));

@@ -46,6 +46,11 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             settings.python.command_line("--python", args.python);
             settings.python_counts.command_line("--python-hits", args.python_hits.then_some(false));
         }
+        Some(Command::Watch(args)) => {
+            args.sources.apply(settings);
+            args.selection.apply(settings);
+            args.output.apply(settings);
+        }
         Some(Command::Lines(args)) => {
             args.sources.apply(settings);
             args.selection.apply(settings);

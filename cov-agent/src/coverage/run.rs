@@ -47,12 +47,25 @@ pub struct Run {
     pub selection: String,
 }
 
+impl Run {
+    /// The same run, ending now.
+    #[must_use]
+    pub fn now(self) -> Self {
+        Self { end: seconds(), ..self }
+    }
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 impl Default for Run {
     /// A new run that ends now.
     fn default() -> Self {
         Self {
             id: RunId::random(),
-            end: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            end: seconds(),
             program: String::new(),
             directory: String::new(),
             tool: env!("CARGO_PKG_VERSION").into(),

@@ -17,6 +17,8 @@ pub enum AttachedEvent {
     },
     /// The last of the processes has ended.
     AllEnded,
+    /// Somebody wants to see what was counted until now: SIGUSR1.
+    SnapshotWanted,
     /// A person wants it to end: SIGINT, SIGTERM, SIGHUP or SIGQUIT.
     Interrupted {
         /// The signal.
@@ -89,6 +91,9 @@ impl Attached {
         while let Some(received) = self.signals.next()? {
             if matches!(received.signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT) {
                 return Ok(Some(AttachedEvent::Interrupted { signal: received.signal }));
+            }
+            if received.signal == libc::SIGUSR1 {
+                return Ok(Some(AttachedEvent::SnapshotWanted));
             }
             if received.signal == libc::SIGTSTP {
                 super::signals::stop_oneself(received.signal)?;

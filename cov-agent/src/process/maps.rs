@@ -30,7 +30,7 @@ pub struct MappedObjects {
 /// A line of /proc/PID/maps.
 #[derive(Debug, PartialEq, Eq)]
 struct Mapping<'a> {
-    /// The addresses as they are written, which is also a name below /proc/PID/map_files.
+    /// The addresses as they are written.
     range: &'a str,
     executable: bool,
     inode: u64,
@@ -111,7 +111,9 @@ pub fn objects(pid: u32) -> Result<MappedObjects, AttachError> {
 /// takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE), by its path in the process's own view, if that
 /// still leads to the same inode.
 fn open(pid: u32, mapping: &Mapping<'_>) -> io::Result<File> {
-    File::open(format!("/proc/{pid}/map_files/{}", mapping.range)).or_else(|error| {
+    // Low addresses are padded with zeros there, and not here.
+    let range: Vec<&str> = mapping.range.split('-').map(|end| end.trim_start_matches('0')).collect();
+    File::open(format!("/proc/{pid}/map_files/{}", range.join("-"))).or_else(|error| {
         let path = mapping.path.as_bytes().strip_prefix(b"/").ok_or(error)?;
         let file = File::open(Path::new(&format!("/proc/{pid}/root")).join(OsStr::from_bytes(path)))?;
         if file.metadata()?.ino() == mapping.inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }

@@ -60,6 +60,13 @@ pub(super) fn descends(pid: u32, ancestor: u32) -> bool {
         .any(|pid| pid == ancestor)
 }
 
+/// The processes that there are now, as this process's namespace numbers them.
+#[must_use]
+pub fn running() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,8 @@ struct ArmedObject {
     /// What the journal calls it, once that knows it.
     journaled: Option<u32>,
     measured: Measured,
+    /// The counters as they were when they were recorded last; empty before.
+    told: Vec<u64>,
 }
 
 /// What the counters of an object are turned into line counts with.
@@ -60,6 +62,14 @@ struct Measured {
     plan: ProbePlan,
     /// Counters of sites that the kernel refused: they stay 0 whatever runs.
     dead: BTreeSet<SlotId>,
+}
+
+impl ArmedObject {
+    /// What was counted since it was recorded.
+    fn untold(&self, counters: &[u64]) -> Vec<u64> {
+        let told = self.told.iter().chain(std::iter::repeat(&0));
+        counters.iter().zip(told).map(|(now, then)| now.saturating_sub(*then)).collect()
+    }
 }
 
 impl<K: Kernel> CoverageTestRunner<K> {
@@ -109,7 +119,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
             let measured = Measured { path, plan, dead };
-            self.armed.push(ArmedObject { id: armed.id, version, journaled: None, measured });
+            self.armed.push(ArmedObject { id: armed.id, version, journaled: None, measured, told: Vec::new() });
         }
         Ok(())
     }
@@ -173,7 +183,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
             None => Vec::new(),
         };
-        record(&self.collector, &object.measured, &counters, &contexts);
+        record(&self.collector, &object.measured, &object.untold(&counters), &contexts);
         Ok(())
     }
 
@@ -181,6 +191,32 @@ impl<K: Kernel> CoverageTestRunner<K> {
     #[must_use]
     pub fn is_armed(&self, key: Key) -> bool {
         self.armed.iter().any(|object| object.version == Some(key))
+    }
+
+    /// The files that are armed, with the paths where they were found.
+    #[must_use]
+    pub fn armed_files(&self) -> Vec<(Key, PathBuf)> {
+        self.armed.iter().filter_map(|object| Some((object.version?, object.measured.path.clone()))).collect()
+    }
+
+    /// Records what was counted since it was recorded last; counting goes on. Only for objects that are planned with
+    /// [`Scope::Part`](crate::plan::Scope::Part), and not with contexts: processes are amid their runs.
+    ///
+    /// # Errors
+    /// A counter cannot be read. What could be is recorded.
+    pub fn record_progress(&mut self) -> Result<(), ProbeError> {
+        let mut outcome = Ok(());
+        for object in &mut self.armed {
+            match self.kernel.counters(object.id) {
+                Ok(counters) => {
+                    let news = object.untold(&counters);
+                    record::record(&self.collector, &object.measured, &news, &[]);
+                    object.told = counters;
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
     }
 
     /// Takes note of contexts that have begun or are over, and of their counts. To be called when the kernel has
@@ -248,7 +284,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
                     let in_contexts = contexts.iter().flat_map(|(_, counts)| counts.values());
                     self.hits = counters.iter().chain(in_contexts).fold(self.hits, |sum, n| sum.saturating_add(*n));
-                    record::record(&self.collector, &object.measured, &counters, &contexts);
+                    record::record(&self.collector, &object.measured, &object.untold(&counters), &contexts);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }

@@ -37,35 +37,35 @@ impl Candidates {
         let named = variables.flat_map(|value| std::env::split_paths(&value).collect::<Vec<_>>());
         roots.extend(named.filter(|path| path.is_absolute() && !is_of_the_system(path)));
         roots.push(setup.root());
-        below(roots)
+        Self::below(roots)
     }
-}
 
-/// Looks below some directories.
-fn below(roots: Vec<PathBuf>) -> Candidates {
-    let begun = Instant::now();
-    let mut found = Candidates { files: Vec::new(), roots, incomplete: false };
-    let mut seen = BTreeSet::new();
-    let mut directories = found.roots.clone();
-    directories.reverse();
-    while let Some(directory) = directories.pop() {
-        if !seen.insert(directory.clone()) {
-            continue;
-        }
-        if begun.elapsed() > PATIENCE || found.files.len() >= MAX_CANDIDATES {
-            found.incomplete = true;
-            break;
-        }
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && entry.file_name() != ".git" {
-                directories.push(entry.path());
-            } else if kind.is_file() && is_library(&entry.file_name()) {
-                found.files.extend(File::open(entry.path()));
+    /// Looks below some directories.
+    pub(in crate::cli) fn below(roots: Vec<PathBuf>) -> Self {
+        let begun = Instant::now();
+        let mut found = Self { files: Vec::new(), roots, incomplete: false };
+        let mut seen = BTreeSet::new();
+        let mut directories = found.roots.clone();
+        directories.reverse();
+        while let Some(directory) = directories.pop() {
+            if !seen.insert(directory.clone()) {
+                continue;
+            }
+            if begun.elapsed() > PATIENCE || found.files.len() >= MAX_CANDIDATES {
+                found.incomplete = true;
+                break;
+            }
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() && entry.file_name() != ".git" {
+                    directories.push(entry.path());
+                } else if kind.is_file() && is_library(&entry.file_name()) {
+                    found.files.extend(File::open(entry.path()));
+                }
             }
         }
+        found
     }
-    found
 }
 
 /// Whether a file is a library by its name.
@@ -106,7 +106,7 @@ mod tests {
         for name in ["libx.so", "a/b/y.node", "a/x.c", ".git/z.so"] {
             fs::write(directory.path().join(name), name).unwrap();
         }
-        let found = below(vec![inside, directory.path().to_owned()]);
+        let found = Candidates::below(vec![inside, directory.path().to_owned()]);
         assert!(!found.incomplete);
         let sizes: BTreeSet<u64> = found.files.iter().map(|file| file.metadata().unwrap().size()).collect();
         assert_eq!((found.files.len(), sizes), (2, BTreeSet::from([7, 10])));

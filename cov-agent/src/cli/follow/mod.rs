@@ -13,6 +13,7 @@ use super::console::Console;
 use super::measure::{Measurement, is_system_library};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
+use super::watch::Matching;
 use crate::coverage::LossKind;
 use crate::process::gate::{Gate, GateError, Held, Key, Remember};
 use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
@@ -37,6 +38,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(super) struct Follow {
     gate: Gate,
     console: Console,
+    whom: Whom,
     questions: Sender<Question>,
     answers: UnboundedReceiver<Answer>,
     /// Who waits for a file to be read.
@@ -44,6 +46,42 @@ pub(super) struct Follow {
     /// Libraries that come to be; `None` where the kernel does not tell.
     created: Option<Created>,
     readers: Readers,
+}
+
+/// What is known when it begins.
+pub(super) struct Beginning<'a> {
+    /// Whose programs are measured.
+    pub whom: Whom,
+    /// What was read already.
+    pub known: &'a [Candidate],
+    /// Libraries that may be loaded later.
+    pub later: &'a Candidates,
+}
+
+/// Whose programs and libraries are measured.
+pub(super) enum Whom {
+    /// Those of processes that are counted already, and so of their children.
+    Counted,
+    /// Those that match: who executes or loads them is counted from then on.
+    Matching(Matching),
+}
+
+impl Whom {
+    /// Whether what process `pid` executes or loads may be measured, if its file may.
+    fn process(&self, pid: u32, measurement: &mut Measurement<'_>) -> Result<bool, Message> {
+        match self {
+            Self::Counted => measurement.tracks(pid),
+            Self::Matching(matching) => Ok(matching.process(pid)),
+        }
+    }
+
+    /// Whether a file may be measured.
+    fn object(&self, path: &Path) -> bool {
+        match self {
+            Self::Counted => true,
+            Self::Matching(matching) => matching.object(path),
+        }
+    }
 }
 
 /// What a person must know where execs cannot be held.
@@ -60,8 +98,7 @@ pub(super) fn not_followed(error: &GateError) -> Message {
 }
 
 impl Follow {
-    /// Holds execs at `gate` from now on, and openings of the `candidates`; a thread reads programs. `known` is what was
-    /// read already.
+    /// Holds execs at `gate` from now on, and openings of libraries; a thread reads programs.
     ///
     /// # Errors
     /// Execs cannot be held.
@@ -70,10 +107,10 @@ impl Follow {
         threads: &'scope Threads<'scope, '_>,
         setup: &'scope Setup,
         console: Console,
-        known: &[Candidate],
-        candidates: &Candidates,
+        beginning: Beginning<'_>,
         measurement: &Measurement<'_>,
     ) -> Result<Self, GateError> {
+        let Beginning { whom, known, later: candidates } = beginning;
         if candidates.incomplete {
             console.detail("not all directories were searched for libraries that may be loaded later");
         }
@@ -82,7 +119,10 @@ impl Follow {
         candidates.files.iter().try_for_each(|file| gate.watch(file))?;
         let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         for key in &keys {
-            gate.remember(*key)?;
+            // Where those who run what is armed are to be counted, each is asked about.
+            if matches!(whom, Whom::Counted) || !measurement.is_armed(*key) {
+                gate.remember(*key)?;
+            }
         }
         let armed = known.iter().map(|object| &object.file);
         let mut armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
@@ -91,9 +131,9 @@ impl Follow {
         console.detail(&format!("{} libraries may be loaded later", candidates.files.len()));
         let (questions, asked) = std::sync::mpsc::channel();
         let (answer, answers) = unbounded_channel();
-        threads.spawn(move || read_files(setup, console, &|_| true, keys, &asked, &answer));
+        threads.spawn(move || read_files(setup, console, keys, &asked, &answer));
         let (waiting, readers) = (HashMap::new(), Readers::default());
-        Ok(Self { gate, console, questions, answers, waiting, created, readers })
+        Ok(Self { gate, console, whom, questions, answers, waiting, created, readers })
     }
 
     /// Waits until there may be something to do.
@@ -191,7 +231,10 @@ impl Follow {
     }
 
     fn consider_exec(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
-        if !measurement.tracks(held.process)? {
+        if !self.whom.process(held.process, measurement)? {
+            return self.let_go(&held);
+        }
+        if self.counts_on(&held, measurement)? {
             return self.let_go(&held);
         }
         self.arm_again();
@@ -213,18 +256,33 @@ impl Follow {
             let key = Key::of(&given.file).unwrap_or(held.key);
             return self.ask(held, key, Some(given), Some(loading), measurement);
         }
+        if !self.whom.object(&path) {
+            return self.gate.answer(&held, Remember::Yes).map_err(|e| not_followed(&e));
+        }
         let (key, object) = (held.key, held.file.try_clone().map(|file| Candidate { path, file }));
         self.ask(held, key, object.ok(), Some(loading), measurement)
+    }
+
+    /// Counts who runs a file that is armed, where that is how processes are chosen; whether it did.
+    fn counts_on(&self, held: &Held, measurement: &mut Measurement<'_>) -> Result<bool, Message> {
+        if matches!(self.whom, Whom::Counted) || !measurement.is_armed(held.key) {
+            return Ok(false);
+        }
+        if !measurement.tracks(held.process)? {
+            measurement.track(held.process)?;
+        }
+        Ok(true)
     }
 
     fn consider_opening(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
         match opening(held.process) {
             Ok(Opening::Loading) => {
-                if !measurement.tracks(held.process)? || measurement.is_armed(held.key) {
+                if !self.whom.process(held.process, measurement)? || measurement.is_armed(held.key) {
+                    self.counts_on(&held, measurement)?;
                     return self.let_go(&held);
                 }
                 let path = path_of(&held);
-                if is_system_library(&path) {
+                if is_system_library(&path) || !self.whom.object(&path) {
                     self.gate.unwatch(&held.file).map_err(|e| not_followed(&e))?;
                     return self.let_go(&held);
                 }
@@ -307,7 +365,8 @@ impl Follow {
         }
         for held in self.waiting.remove(&key).unwrap_or_default() {
             // A loader that was given this program is asked about again, as is who opens a library.
-            let remember = if held.key == key && !held.opening { Remember::Yes } else { Remember::No };
+            let counted = self.counts_on(&held, measurement)?;
+            let remember = if held.key == key && !held.opening && !counted { Remember::Yes } else { Remember::No };
             self.gate.answer(&held, remember).map_err(|e| not_followed(&e))?;
         }
         armed.map(drop)

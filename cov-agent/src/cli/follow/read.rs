@@ -8,13 +8,16 @@ use crate::plan::Scope;
 use crate::process::gate::Key;
 use crate::runner::{Candidate, Objects, prepare};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What takes longer than this to read may have been let go by the gate meanwhile.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// More files than this are not remembered.
+const MAX_KNOWN: usize = 1 << 16;
 
 /// A file to be read.
 pub(super) struct Question {
@@ -50,7 +53,6 @@ pub(super) struct Answer {
 pub(super) fn read_files(
     setup: &Setup,
     console: Console,
-    wants: &dyn Fn(&Path) -> bool,
     mut known: HashSet<Key>,
     asked: &Receiver<Question>,
     answers: &UnboundedSender<Answer>,
@@ -60,15 +62,17 @@ pub(super) fn read_files(
         if again {
             known.remove(&key);
         }
+        if known.len() > MAX_KNOWN {
+            // Files are read again, and not armed twice.
+            known.clear();
+        }
         let path = object.path.clone();
         let search = loading.as_ref().map_or_else(|| setup.search.clone(), |loading| loading.search(setup));
         let more = loading.map(|loading| libraries(setup, &object, &loading, console)).unwrap_or_default();
         let mut candidates = vec![object];
         candidates.extend(more);
         candidates.retain(|candidate| {
-            !is_system_library(&candidate.path)
-                && wants(&candidate.path)
-                && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
+            !is_system_library(&candidate.path) && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
         });
         let read =
             |candidates, scope| setup.planning(&files, scope, |options| prepare(candidates, &search, options, &|| ()));

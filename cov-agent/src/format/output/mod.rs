@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 const TEMPORARY: (&str, &str) = (".cov-agent-", ".tmp");
 
 /// With whose rights files are opened and made, and to whom they belong.
-pub trait Rights {
+pub trait Rights: Sync {
     /// Runs `act` with these rights (on this thread, before it returns), for instance with the
     /// file-system user and group ids of the user who called sudo.
     ///

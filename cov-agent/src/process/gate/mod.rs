@@ -38,6 +38,12 @@ impl Key {
         self.0[..2] == other.0[..2]
     }
 
+    /// The file's inode number.
+    #[must_use]
+    pub fn inode(self) -> u64 {
+        self.0[1]
+    }
+
     /// The key of an opened file. Never waits for a file server: what is known here is taken.
     ///
     /// # Errors
