@@ -5,15 +5,16 @@ mod candidates;
 mod libraries;
 mod read;
 mod readers;
+mod whom;
 
 pub(super) use candidates::Candidates;
 pub(super) use libraries::{Loading, libraries, root_of};
+pub(super) use whom::Whom;
 
 use super::console::Console;
 use super::measure::{Measurement, is_system_library};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
-use super::watch::Matching;
 use crate::coverage::LossKind;
 use crate::process::gate::{Gate, GateError, Held, Key, Remember};
 use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
@@ -25,7 +26,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::thread::Scope as Threads;
 use std::time::{Duration, Instant};
@@ -56,32 +57,6 @@ pub(super) struct Beginning<'a> {
     pub known: &'a [Candidate],
     /// Libraries that may be loaded later.
     pub later: &'a Candidates,
-}
-
-/// Whose programs and libraries are measured.
-pub(super) enum Whom {
-    /// Those of processes that are counted already, and so of their children.
-    Counted,
-    /// Those that match: who executes or loads them is counted from then on.
-    Matching(Matching),
-}
-
-impl Whom {
-    /// Whether what process `pid` executes or loads may be measured, if its file may.
-    fn process(&self, pid: u32, measurement: &mut Measurement<'_>) -> Result<bool, Message> {
-        match self {
-            Self::Counted => measurement.tracks(pid),
-            Self::Matching(matching) => Ok(matching.process(pid)),
-        }
-    }
-
-    /// Whether a file may be measured.
-    fn object(&self, path: &Path) -> bool {
-        match self {
-            Self::Counted => true,
-            Self::Matching(matching) => matching.object(path),
-        }
-    }
 }
 
 /// What a person must know where execs cannot be held.
