@@ -6,6 +6,7 @@ mod contexts;
 mod cookie;
 mod counters;
 mod flags;
+mod python;
 
 pub use contexts::{
     ContextKey, ENTERED_BYTES, EXECUTED_BYTES, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News,
@@ -14,6 +15,10 @@ pub use contexts::{
 pub use cookie::{Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_STRIPES_LOG2};
 pub use counters::{Striping, index};
 pub use flags::holds;
+pub use python::{
+    MAX_PREFIXES, MAX_PYTHON_FILES, MAX_PYTHON_LINES, NAME_BYTES, Operand, PYTHON_FILES, PYTHON_LINES, PYTHON_PREFIXES,
+    PythonLine, PythonName,
+};
 
 /// Array of maps: for each object its counters, see [`index`].
 pub const COUNTERS: &str = "COUNTERS";

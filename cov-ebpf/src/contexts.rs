@@ -13,8 +13,8 @@ use aya_ebpf::macros::{btf_map, raw_tracepoint};
 use aya_ebpf::programs::RawTracePointContext;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use cov_ebpf_common::{
-    Config, ContextKey, EXECUTED_BYTES, Loss, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News, NewsKind,
-    OVER, UnitKey,
+    Config, ContextKey, EXECUTED_BYTES, Loss, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News,
+    NewsKind, OVER, UnitKey,
 };
 
 #[btf_map]

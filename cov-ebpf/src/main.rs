@@ -9,6 +9,7 @@
 #![expect(internal_features, reason = "the only way to an atomic addition on this target")]
 
 mod contexts;
+mod python;
 mod task;
 
 use aya_ebpf::EbpfContext as _;

@@ -101,7 +101,8 @@ impl Task {
             if up > deepest {
                 return None;
             }
-            let number = pid + u64::from(config!(pid_numbers)) + u64::from(deepest - up) * u64::from(config!(upid_size));
+            let number =
+                pid + u64::from(config!(pid_numbers)) + u64::from(deepest - up) * u64::from(config!(upid_size));
             let ns: u64 = read(number, config!(upid_ns))?;
             if read::<u32>(ns, config!(ns_inum))? == agent_ns {
                 return read(number, config!(upid_nr));

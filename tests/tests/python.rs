@@ -1,5 +1,8 @@
 //! Lines of Python under `run`, counted by `sys.monitoring` in every Python that has it.
 
+#[path = "../../cov-agent/tests/common/mod.rs"]
+mod common;
+
 use cov_tests::{
     Coverage, Workdir, agent_path, assert_counts, copy_python, expected, fixture, kernel, monitored_pythons,
 };
@@ -63,7 +66,7 @@ fn hits_alone_cost_no_count() {
         assert_counts(&python.display().to_string(), &want, counted(&dir.path()).file("counts.py"));
         let json: serde_json::Value = serde_json::from_str(&dir.read("coverage/coverage.json")).unwrap();
         let file = &json["files"]["counts.py"];
-        assert_eq!(file["excluded_lines"], serde_json::json!([102, 103]));
+        assert_eq!(file["excluded_lines"], serde_json::json!([103, 104]));
     }
 }
 
@@ -201,4 +204,30 @@ fn native_and_python_lines_stand_together() {
         assert_eq!(lines(&coverage, "main.py"), [(1, 1), (2, 4), (3, 3)]);
         assert_eq!(lines(&coverage, "main.c"), [(1, 3), (3, 3), (4, 3)]);
     }
+}
+
+/// A suite that runs under coverage.py: its data becomes part of the result, with contexts, as lower bounds.
+#[test]
+fn data_of_coverage_py_is_taken_in() {
+    if !kernel() {
+        return;
+    }
+    let coverage_py = common::reports();
+    let dir =
+        Workdir::new(&[("main.py", "import sys\n\nif len(sys.argv) > 5:\n    print(\n        1,\n    )\nx = 2\n")]);
+    dir.write(".coveragerc", "[run]\ncontext = night\n");
+    let python = coverage_py.join("bin/python");
+    let args = ["-m", "coverage", "run", "--parallel-mode", "main.py"];
+    let output = run(&dir.path(), &["--python", "coverage"], &python, &args);
+    let stderr = said(&output.stderr);
+    assert!(stderr.contains("cov-agent: coverage.py counted: 1 data file of it taken in"), "{stderr}");
+    assert_eq!(lines(&counted(&dir.path()), "main.py"), [(1, 1), (3, 1), (4, 0), (7, 1)]);
+    let json: serde_json::Value = serde_json::from_str(&dir.read("coverage/coverage.json")).unwrap();
+    let file = &json["files"]["main.py"];
+    assert_eq!(file["contexts"]["1"], serde_json::json!(["night"]), "{file}");
+    assert_eq!(file["cov_agent"]["counts"]["1"], serde_json::json!(">=1"), "{file}");
+    // What was there before is not this run's.
+    let output = run(&dir.path(), &["--python", "coverage"], &python, &["main.py"]);
+    let stderr = said(&output.stderr);
+    assert!(stderr.contains("no data file of coverage.py appeared"), "{stderr}");
 }

@@ -205,7 +205,7 @@ pub struct RunArgs {
     /// cmdline, cgroup or process
     #[arg(long, value_name = "SOURCE")]
     pub context_from: Option<ContextFrom>,
-    /// Who counts lines of Python: auto, monitoring or off
+    /// Who counts lines of Python: auto, monitoring, usdt, coverage or off
     #[arg(long, value_name = "ENGINE")]
     pub python: Option<Python>,
     /// Count lines of Python as hit or not, which costs next to nothing
@@ -229,6 +229,9 @@ pub struct AttachArgs {
     /// Measure the programs that they start from now on too, and libraries that they load
     #[arg(long, requires = "pid")]
     pub follow: bool,
+    /// Who counts lines of Python: auto, usdt or off
+    #[arg(long, value_name = "ENGINE", requires = "pid")]
+    pub python: Option<Python>,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,

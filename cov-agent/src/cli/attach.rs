@@ -7,7 +7,7 @@ use super::follow::{Beginning, Candidates, Follow, Whom, not_followed, root_of};
 use super::measure::{Measurement, is_system_library, skipped_message};
 use super::message::{Message, Slug, chain};
 use super::setup::Setup;
-use crate::config::Settings;
+use crate::config::{Python as Engine, Settings};
 use crate::coverage::LossKind;
 use crate::plan::Scope;
 use crate::probe::Options;
@@ -15,6 +15,7 @@ use crate::process::gate::Gate;
 use crate::process::{AttachError, Attached, AttachedEvent, MappedObjects, Signals, block_on};
 use crate::runner::{Candidate, Skipped};
 use std::collections::BTreeSet;
+use std::fs::read_link;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -34,11 +35,17 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     let mut candidates = Vec::new();
     let mut unopened = BTreeSet::new();
     let mut programs = BTreeSet::new();
+    let mut interpreters = Vec::new();
+    let in_kernel = matches!(settings.python.value, Engine::Auto | Engine::Usdt);
     for pid in attached.pids() {
         let MappedObjects { objects, missed } = attached.objects(pid).map_err(|e| message(&e))?;
         unopened.extend(missed.into_iter().map(|(path, error)| format!("{}: {error}", path.display())));
         let program = std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|m| (m.dev(), m.ino()));
         for object in objects {
+            if in_kernel && let (Ok(file), Ok(path)) = (object.file.try_clone(), read_link(format!("/proc/{pid}/exe")))
+            {
+                interpreters.push((pid, path, file));
+            }
             let place = object.file.metadata().ok().map(|m| (m.dev(), m.ino()));
             if place == program {
                 programs.insert(object.path.clone());
@@ -51,7 +58,8 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     }
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
-    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
+    let options = Options { python: in_kernel, ..Options::default() };
+    let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Part)?;
     for object in unopened.iter().cloned() {
         measurement.lose(LossKind::UnattachedObjects, object);
     }
@@ -60,10 +68,22 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         .filter(|skipped| programs.contains(&skipped.path))
         .map(|skipped| skipped_message(&setup, skipped, measurement.left_out()))
         .collect();
-    if measurement.is_empty() && !args.follow {
+    let mut counts = false;
+    if in_kernel {
+        measurement.watch_python(&setup.prefixes(), setup.is_named())?;
+        for (pid, program, file) in &interpreters {
+            counts |= measurement.count_python(program, file, *pid)?;
+        }
+    }
+    if !counts && settings.python.value == Engine::Usdt {
+        let text = "no interpreter among them has the probe python:line, which Python 3.6 to 3.11 have if they were \
+                    built with --with-dtrace";
+        console.warning(&Message::new(Slug::Python, text));
+    }
+    if measurement.is_empty() && !counts && !args.follow {
         return Err(without.pop().unwrap_or_else(|| nothing(&skipped, &unopened)));
     }
-    without.iter().for_each(|message| console.warning(message));
+    without.iter().filter(|_| !counts).for_each(|message| console.warning(message));
 
     let pids: Vec<u32> = attached.pids().collect();
     for pid in &pids {
@@ -85,6 +105,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
         console.note(&format!("attached to {names}; ends with {ends}"));
         block_on(wait(&mut attached, duration, follow, &mut measurement, console)).and_then(|waited| waited)
     });
+    super::python::record_counted(&setup, console, &mut measurement);
     // What was counted until then is written in every case.
     let written = measurement.finish(names, &output, settings);
     waited.map_err(|e| failed("waiting for the processes", &e))?;

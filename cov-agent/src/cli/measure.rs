@@ -5,6 +5,7 @@ use super::message::{Message, Slug, chain};
 use super::object_error;
 use super::progress::Progress;
 use super::setup::Setup;
+use super::usdt::Usdt;
 use super::{output, recover, refine, summary};
 use crate::config::Settings;
 use crate::coverage::{CoverageCollector, LossKind, Run, RunId, Snapshot, paths};
@@ -49,9 +50,9 @@ impl Lingering {
 
 /// A measurement that is armed.
 pub(super) struct Measurement<'a> {
-    setup: &'a Setup,
-    console: Console,
-    runner: CoverageTestRunner<Bpf>,
+    pub(super) setup: &'a Setup,
+    pub(super) console: Console,
+    pub(super) runner: CoverageTestRunner<Bpf>,
     /// Source files that the filter left out.
     left_out: BTreeSet<PathBuf>,
     lingering: Lingering,
@@ -59,6 +60,8 @@ pub(super) struct Measurement<'a> {
     one_by_one: bool,
     /// What outlives this process if it is killed.
     journal: Option<Journal>,
+    /// Who counts lines of Python in the kernel.
+    pub(super) usdt: Option<Usdt>,
 }
 
 impl<'a> Measurement<'a> {
@@ -91,7 +94,8 @@ impl<'a> Measurement<'a> {
         let one_by_one = !kernel.is_multi();
         let runner = CoverageTestRunner::new(kernel, collector);
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
-        let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal: None };
+        let (journal, usdt) = (None, None);
+        let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal, usdt };
         measurement.begin_journal();
         let skipped = measurement.add(objects)?;
         Ok((measurement, skipped))
@@ -155,9 +159,7 @@ impl<'a> Measurement<'a> {
         }
         console.detail(&format!("armed {} probes in {:.1?}", self.runner.probes() - before, begun.elapsed()));
         self.write_journal();
-        if let Err(error) = self.lingering.add(keys) {
-            console.detail(&format!("disarming will not be left to another process: {error}"));
-        }
+        self.leave_to_another(keys);
         Ok(skipped)
     }
 
@@ -226,9 +228,11 @@ impl<'a> Measurement<'a> {
         self.runner.is_empty()
     }
 
-    /// Where everything is recorded.
-    pub(super) fn collector(&self) -> &CoverageCollector {
-        self.runner.collector()
+    /// Leaves to another process the disarming of what was armed just now, on the files `keys`.
+    pub(super) fn leave_to_another(&mut self, keys: Vec<Key>) {
+        if let Err(error) = self.lingering.add(keys) {
+            self.console.detail(&format!("disarming will not be left to another process: {error}"));
+        }
     }
 
     /// Says that something is not measured.
@@ -270,7 +274,7 @@ impl<'a> Measurement<'a> {
 
     /// The same for a run of which there may be earlier results.
     pub(super) fn finish_run(self, run: Run, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
-        let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one, journal } = self;
+        let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one, journal, usdt: _ } = self;
         let begun = Instant::now();
         let probes = runner.probes();
         let collected = runner.collect_coverage_results();

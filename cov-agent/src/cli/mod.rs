@@ -50,6 +50,7 @@ mod table;
 mod tests;
 mod untouched;
 mod usage;
+mod usdt;
 #[cfg(feature = "collect")]
 mod watch;
 mod who;

@@ -36,13 +36,15 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
 
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
     let path = program.path.clone();
+    let interpreter = python.in_kernel().then(|| program.file.try_clone()).transpose();
+    let interpreter = interpreter.map_err(|e| failed("opening the program", &e))?;
     let mut candidates = vec![program];
     candidates.extend(libraries(&setup, &candidates[0], &Loading::own(&setup), console));
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening the program", &e))?;
     let naming = Naming::new(settings.context_from.value.clone());
     let contexts = naming.executed_with().map(|area| ContextOptions { executed: Some(area) });
-    let options = Options { follow: settings.follow.value, contexts, ..Options::default() };
+    let options = Options { follow: settings.follow.value, contexts, python: python.in_kernel(), ..Options::default() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {
             true => Candidates::find(&setup, Some(&path)),
@@ -55,7 +57,11 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     if contexts.is_some() {
         measurement.name_contexts(naming, settings.max_contexts.value);
     }
+    python.watch(&mut measurement)?;
     measurement.track(held.pid())?;
+    if let Some(file) = &interpreter {
+        measurement.count_python(&path, file, held.pid())?;
+    }
     let ended = std::thread::scope(|threads| {
         let follow = gate.and_then(|gate| {
             gate.map(|gate| {

@@ -34,6 +34,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             cli.attach.sources.apply(settings);
             cli.attach.selection.apply(settings);
             cli.attach.output.apply(settings);
+            settings.python.command_line("--python", cli.attach.python);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
         Some(Command::Run(args)) => {

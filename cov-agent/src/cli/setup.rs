@@ -99,6 +99,17 @@ impl Setup {
         (!said.is_empty()).then(|| format!("Only what is selected was measured: {}\n", one_line(said)))
     }
 
+    /// Whether the person named the sources that are wanted.
+    pub(super) fn is_named(&self) -> bool {
+        self.default_root.is_none()
+    }
+
+    /// Directories that the person named, below which sources are wanted.
+    pub(super) fn named_roots(&self) -> Vec<PathBuf> {
+        let prefixes = if self.is_named() { self.prefixes() } else { Vec::new() };
+        prefixes.into_iter().filter(|prefix| prefix.ends_with('/')).map(PathBuf::from).collect()
+    }
+
     /// Beginnings of paths, one of which every wanted source file has, with and without links followed.
     pub(super) fn prefixes(&self) -> Vec<String> {
         let mut prefixes = self.filter.prefixes();

@@ -12,12 +12,22 @@ pub enum Python {
     Auto,
     /// `sys.monitoring`, by a bootstrap in every process.
     Monitoring,
+    /// The interpreter's static probe.
+    Usdt,
+    /// coverage.py, whose data files are taken in.
+    Coverage,
     /// Nobody.
     Off,
 }
 
 impl Python {
-    const NAMES: [(&str, Self); 3] = [("auto", Self::Auto), ("monitoring", Self::Monitoring), ("off", Self::Off)];
+    const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("monitoring", Self::Monitoring),
+        ("usdt", Self::Usdt),
+        ("coverage", Self::Coverage),
+        ("off", Self::Off),
+    ];
 }
 
 impl FromStr for Python {
@@ -31,7 +41,7 @@ impl FromStr for Python {
 
 impl Value for Python {
     fn allowed() -> String {
-        "auto, monitoring or off".to_owned()
+        "auto, monitoring, usdt, coverage or off".to_owned()
     }
 
     fn read(raw: &Raw) -> Result<Self, Bad> {

@@ -18,6 +18,7 @@ mod ld_cache;
 mod lines;
 mod locate;
 mod mapped;
+pub mod markers;
 mod names;
 pub mod needed;
 mod paths;

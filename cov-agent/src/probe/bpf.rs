@@ -18,7 +18,7 @@ use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use cov_ebpf_common::{self as common, Config, Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -44,11 +44,13 @@ pub struct Options {
     pub one_by_one: bool,
     /// Whether hits are told apart by context.
     pub contexts: Option<ContextOptions>,
+    /// Whether lines of Python may be counted.
+    pub python: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: true, one_by_one: false, contexts: None }
+        Self { follow: true, one_by_one: false, contexts: None, python: false }
     }
 }
 
@@ -83,7 +85,9 @@ impl ContextOptions {
 pub struct Bpf {
     /// Some program holds the links of the objects and stands before them: links go first.
     objects: Vec<Option<Object>>,
-    programs: Ebpf,
+    pub(super) programs: Ebpf,
+    /// Links that count lines of Python.
+    pub(super) python: Vec<OwnedFd>,
     program: &'static str,
     cpus: u32,
     /// Counters on their way to the programs.
@@ -117,6 +121,11 @@ impl Bpf {
             }
             loader.map_max_entries(common::NEWS, PAGE);
         }
+        if !options.python {
+            for map in [common::PYTHON_FILES, common::PYTHON_LINES] {
+                loader.map_max_entries(map, 1);
+            }
+        }
         let mut programs =
             loader.load(PROGRAMS).map_err(|error| ProbeError::of("loading the kernel programs", error))?;
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
@@ -139,8 +148,8 @@ impl Bpf {
             }
         }
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
-        let (objects, sharing) = (Vec::new(), Vec::new());
-        Ok(Self { objects, programs, program, cpus, sharing, counting: false, spare, contexts })
+        let (objects, python, sharing) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { objects, programs, python, program, cpus, sharing, counting: false, spare, contexts })
     }
 
     /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
@@ -366,7 +375,7 @@ fn has_multi() -> Result<bool, ProbeError> {
         .map_err(|error| ProbeError::of("asking for uprobe.multi", error))
 }
 
-fn find<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+pub(super) fn find<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -374,6 +383,6 @@ where
     program.try_into().map_err(|error| ProbeError::of("finding the kernel programs", error))
 }
 
-fn missing(name: &'static str) -> ProbeError {
+pub(super) fn missing(name: &'static str) -> ProbeError {
     ProbeError::Kernel { doing: "finding the kernel programs", source: name.into() }
 }

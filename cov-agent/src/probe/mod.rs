@@ -18,6 +18,7 @@ mod missed;
 mod namespace;
 mod pins;
 mod prices;
+mod python;
 #[cfg(test)]
 mod tests;
 

@@ -59,47 +59,85 @@ impl FileHits {
 }
 
 /// Records a file's statements with their hits; a file that the collector's filter leaves out is not recorded.
-fn record(collector: &CoverageCollector, path: &Path, statements: &Statements, hits: &FileHits) {
+fn record(collector: &CoverageCollector, path: &Path, statements: &Statements, hits: &FileHits, context: &str) {
     let Some(file) = collector.file(path) else { return };
     let mut file = file.lock();
     for (first, last) in statements.iter() {
-        file.record(first, hits.statement(first, last), "");
+        file.record(first, hits.statement(first, last), context);
     }
 }
 
-/// Records the files of `hits` and, as not hit, those of `unseen`. An interpreter that ran a file says which lines it
-/// has; `any` does for files that none ran. What cannot be recorded comes back, in words.
-#[must_use]
-pub fn record_all(
-    collector: &CoverageCollector,
-    hits: &Hits,
-    interpreters: &BTreeMap<PathBuf, Interpreter>,
-    any: &Interpreter,
-    unseen: &[PathBuf],
-) -> Vec<String> {
-    let mut files: BTreeMap<&Interpreter, BTreeSet<&Path>> = BTreeMap::new();
-    for path in hits.0.keys().chain(unseen).filter(|path| collector.files().keeps(path)) {
-        files.entry(interpreters.get(path).unwrap_or(any)).or_default().insert(path);
-    }
-    let mut losses = Vec::new();
-    let none = FileHits::default();
-    for (interpreter, paths) in files {
-        let paths: Vec<&Path> = paths.into_iter().collect();
-        let answers = match interpreter.statements(&paths) {
-            Ok(answers) => answers,
-            Err(error) => {
-                losses.push(format!("{} cannot say which lines are executable: {error}", interpreter.path.display()));
-                continue;
-            }
-        };
-        for (path, answer) in paths.into_iter().zip(answers) {
-            match answer {
-                Ok(statements) => record(collector, path, &statements, hits.0.get(path).unwrap_or(&none)),
-                Err(reason) => losses.push(format!("{}: {reason}", path.display())),
+/// What is to be recorded, and who says which lines files have.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// Hits by context.
+    pub hits: Vec<(String, Hits)>,
+    /// The interpreter that ran a file, where that is known.
+    pub interpreters: BTreeMap<PathBuf, Interpreter>,
+    /// An interpreter for all other files.
+    pub any: Option<Interpreter>,
+    /// Files that are recorded as not hit if nothing ran them.
+    pub unseen: Vec<PathBuf>,
+}
+
+impl Recorder {
+    /// Adds hits in contexts.
+    pub fn add(&mut self, found: Vec<(String, Hits)>) {
+        for (context, hits) in found {
+            match self.hits.iter_mut().find(|(known, _)| *known == context) {
+                Some((_, known)) => known.merge(hits),
+                None => self.hits.push((context, hits)),
             }
         }
     }
-    losses
+
+    /// Whether a file was hit.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        self.hits.iter().any(|(_, hits)| hits.0.contains_key(path))
+    }
+
+    /// Records every file that the collector keeps. What cannot be recorded comes back, in words.
+    #[must_use]
+    pub fn record(&self, collector: &CoverageCollector) -> Vec<String> {
+        let mut files: BTreeMap<&Interpreter, BTreeSet<&Path>> = BTreeMap::new();
+        let mut losses = Vec::new();
+        let all = self.hits.iter().flat_map(|(_, hits)| hits.0.keys()).chain(&self.unseen);
+        for path in all.filter(|path| collector.files().keeps(path)) {
+            match self.interpreters.get(path).or(self.any.as_ref()) {
+                Some(interpreter) => drop(files.entry(interpreter).or_default().insert(path)),
+                None => losses.push(format!("{}: no Python is here that could tell its lines", path.display())),
+            }
+        }
+        for (interpreter, paths) in files {
+            let paths: Vec<&Path> = paths.into_iter().collect();
+            let answers = match interpreter.statements(&paths) {
+                Ok(answers) => answers,
+                Err(error) => {
+                    let name = interpreter.path.display();
+                    losses.push(format!("{name} cannot tell which lines of {} files are code: {error}", paths.len()));
+                    continue;
+                }
+            };
+            for (path, answer) in paths.into_iter().zip(answers) {
+                match answer {
+                    Ok(statements) => self.record_file(collector, path, &statements),
+                    Err(reason) => losses.push(format!("{}: {reason}", path.display())),
+                }
+            }
+        }
+        losses
+    }
+
+    fn record_file(&self, collector: &CoverageCollector, path: &Path, statements: &Statements) {
+        let hits = self.hits.iter().filter_map(|(context, hits)| Some((context.as_str(), hits.0.get(path)?)));
+        let none = FileHits::default();
+        let mut hits: Vec<_> = hits.collect();
+        if hits.is_empty() {
+            hits.push(("", &none));
+        }
+        hits.into_iter().for_each(|(context, hits)| record(collector, path, statements, hits, context));
+    }
 }
 
 #[cfg(test)]
@@ -116,7 +154,7 @@ mod tests {
         }
         hits.add(1, 1, false);
         let collector = CoverageCollector::coverage_init();
-        record(&collector, Path::new("/a.py"), &statements, &hits);
+        record(&collector, Path::new("/a.py"), &statements, &hits, "");
         let snapshot = collector.coverage_cleanup(Run::default());
         let exact = ExecutionCounter::exact;
         let lines: Vec<_> = snapshot.files()[0].lines().iter().collect();

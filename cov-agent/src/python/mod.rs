@@ -1,20 +1,27 @@
 //! Lines of pure Python: counted where the interpreter itself tells of them, and given to the same collector as native
 //! lines.
 //!
-//! [`monitor`] uses `sys.monitoring` of CPython 3.12 and later, switched on by a bootstrap that the agent brings and that
-//! one environment variable activates. The counters lie in files that each process maps, so that nothing the process does,
-//! or suffers, loses them.
+//! Three engines:
+//!
+//! - [`monitor`] uses `sys.monitoring` of CPython 3.12 and later, switched on by a bootstrap that the agent brings and that
+//!   one environment variable activates. The counters lie in files that each process maps, so that nothing the process
+//!   does, or suffers, loses them.
+//! - The static marker `python:line` of CPython 3.6 to 3.11, where it was built with it, is counted in the kernel
+//!   (`probe`), and nothing in the process changes.
+//! - [`data_files`] of coverage.py are taken in where a suite runs under it anyway.
 //!
 //! Whatever counted: which lines are executable comes from the interpreter's own compiler ([`statements`]), by the rules
 //! of coverage.py, so that the two agree on every line.
 
+pub mod data_files;
 pub mod files;
 pub mod hits;
 pub mod monitor;
 pub mod statements;
 mod store;
 
-pub use hits::{FileHits, Hits};
+pub use data_files::DataFiles;
+pub use hits::{FileHits, Hits, Recorder};
 pub use monitor::{Bootstrap, Counted};
 pub use statements::{Interpreter, Statements};
 

@@ -72,8 +72,8 @@ impl Interpreter {
     /// It cannot be run.
     pub fn statements(&self, files: &[&Path]) -> io::Result<Vec<Result<Statements, String>>> {
         let mut command = Command::new(&self.path);
-        // Nothing of the project or of its environment has a say, and no file is written.
-        command.args(["-I", "-S", "-B", "-W", "ignore", "-c", HELPER]).current_dir("/").env_clear();
+        // Nothing of the project, and no variable of Python's, has a say, and no file is written.
+        command.args(["-I", "-S", "-B", "-W", "ignore", "-c", HELPER]).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         if self.owner != own {

@@ -94,8 +94,10 @@ impl Follow {
         candidates.files.iter().try_for_each(|file| gate.watch(file))?;
         let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         for key in &keys {
-            // Where those who run what is armed are to be counted, each is asked about.
-            if matches!(whom, Whom::Counted) || !measurement.is_armed(*key) {
+            // Where those who run what is armed are to be counted, each is asked about; so is who runs an
+            // interpreter that tells of its lines.
+            let each = measurement.is_armed(*key) && !matches!(whom, Whom::Counted);
+            if !each && !measurement.counts_python(*key) {
                 gate.remember(*key)?;
             }
         }
@@ -221,6 +223,10 @@ impl Follow {
         }
         let (loading, arguments) = Loading::of_exec(held.process);
         let path = path_of(&held);
+        // Each process that runs such an interpreter is counted by itself.
+        if measurement.count_python(&path, &held.file, held.process)? {
+            return self.let_go(&held);
+        }
         if is_loader(&path) {
             if !arguments.is_loader() {
                 return self.gate.answer(&held, Remember::AsLoader).map_err(|e| not_followed(&e));
