@@ -8,7 +8,7 @@ use super::setup::Setup;
 use super::usdt::Usdt;
 use super::{output, recover, refine, summary};
 use crate::config::Settings;
-use crate::coverage::{CoverageCollector, LossKind, Run, RunId, Snapshot, paths};
+use crate::coverage::{LossKind, Run, RunId, Snapshot, paths};
 use crate::format::output::OutputDir;
 use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
