@@ -35,7 +35,7 @@ pub use identity::{Identity, User};
 pub use launch::{Held, Launch};
 pub use linger::Linger;
 pub use maps::{MappedObject, MappedObjects, objects as mapped_objects};
-pub use opening::{Opening, executes, is_alive, is_loader, opening, still_uses};
+pub use opening::{Opening, debugger, executes, is_alive, is_loader, opening, still_uses};
 pub use procfs::running;
 pub use program::{Ending, Program, ProgramEvent, any_readable, block_on, readable};
 pub use signals::Signals;

@@ -84,6 +84,15 @@ pub fn still_uses(pid: u32, inode: u64) -> bool {
     maps::maps_inode(pid, inode, false).unwrap_or(false) || open() || waiting_call(pid, opens).is_some()
 }
 
+/// The process that debugs `pid`, and its program: it traces it, and has the file of this inode open, to set breakpoints.
+#[must_use]
+pub fn debugger(pid: u32, inode: u64) -> Option<(u32, PathBuf)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
+    let debugs = tracer != 0 && still_uses(tracer, inode);
+    debugs.then(|| (tracer, fs::read_link(format!("/proc/{tracer}/exe")).unwrap_or_default()))
+}
+
 /// Whether process `pid` has not ended.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {

@@ -2,6 +2,7 @@
 //! of a library, until what will run is known and armed; and each reader of an armed file, until it is disarmed.
 
 mod candidates;
+mod debuggers;
 mod libraries;
 mod read;
 mod readers;
@@ -219,6 +220,9 @@ impl Follow {
             let detail =
                 format!("{} ran while {} ({process}) was reading it", path_of(&held).display(), reader.display());
             measurement.lose(LossKind::UnattachedObjects, detail);
+            return self.let_go(&held);
+        }
+        if self.is_debugged(&held, measurement)? {
             return self.let_go(&held);
         }
         let (loading, arguments) = Loading::of_exec(held.process);
