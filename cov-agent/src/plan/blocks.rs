@@ -4,6 +4,7 @@
 use super::branches::WaySum;
 use super::cfg::Cfg;
 use super::code::Code;
+use super::cover::cover;
 use super::flow::{Flow, Sum, Var};
 use super::frequency::frequencies;
 use super::functions::Layout;
@@ -115,16 +116,18 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let PlanOptions { branches, scope, .. } = *options;
     let asked = Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved, branches, scope };
     let mut sums = asked.sums(&question.spans, &question.copies);
+    let frequency = frequencies(&cfg, &question.spans, selected);
+    // Where nothing is known of edges, nothing can be concluded from them.
+    let infer = options.scope == Scope::Whole && resolved;
     if options.aim == Aim::Hits {
+        if infer {
+            cover(&cfg, &flow, &mut sums, &frequency);
+        }
         sums.forget_counts();
     }
     let used = sums.used();
-    // Where nothing is known of edges, nothing can be concluded from them.
-    let choice = match (options.scope, options.aim) {
-        (Scope::Whole, Aim::Counts) if resolved => {
-            let frequency = frequencies(&cfg, &question.spans, selected);
-            Choice::cheapest(&cfg, &flow, &used, &frequency)
-        }
+    let choice = match options.aim {
+        Aim::Counts if infer => Choice::cheapest(&cfg, &flow, &used, &frequency),
         _ => Choice::all(&used),
     };
     let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };

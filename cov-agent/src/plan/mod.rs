@@ -6,6 +6,8 @@ mod blocks;
 mod branches;
 mod cfg;
 mod code;
+mod cover;
+mod dominators;
 mod eval;
 mod flow;
 mod frequency;
@@ -19,6 +21,7 @@ mod rows;
 mod selection;
 mod spanning;
 mod stack;
+mod steps;
 mod sums;
 #[cfg(test)]
 mod tests;

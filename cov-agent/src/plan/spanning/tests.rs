@@ -1,7 +1,10 @@
 //! Random graphs, random walks through them, and what the counters that were placed tell of these.
 
 use super::*;
+use crate::object::FileId;
 use crate::plan::code::Code;
+use crate::plan::cover::cover;
+use crate::plan::sums::{LineSum, Sums};
 use crate::plan::types::Condition;
 use crate::plan::x86_64::{Callee, Insn, Stack};
 use proptest::prelude::*;
@@ -137,6 +140,49 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
     }
 }
 
+/// Lets jumps lead forward only where nobody chooses: else a walk could go on for ever.
+fn tame(steps: &mut [(Step, Option<Instruction>)]) {
+    let len = steps.len();
+    for (n, (step, _)) in steps.iter_mut().enumerate() {
+        if let Step::Jump(to) = step
+            && usize::from(*to) % len <= n
+        {
+            *step = Step::Stop;
+        }
+    }
+    steps[len - 1].0 = Step::Stop;
+}
+
+/// Walks from all entries until the choices are used up.
+fn walks(cfg: &Cfg, code: &Code, choices: Vec<u8>) -> HashMap<Var, i64> {
+    let mut counts = HashMap::new();
+    let mut choices = choices.into_iter();
+    while choices.len() > 0 {
+        for &entry in &code.entries {
+            walk(cfg, code, entry, &mut choices, &mut counts);
+        }
+    }
+    counts
+}
+
+fn countable(cfg: &Cfg, flow: &Flow<'_>) -> BTreeSet<Var> {
+    let mut countable: BTreeSet<Var> = BTreeSet::new();
+    for piece in 0..u32::try_from(cfg.pieces.len()).unwrap() {
+        if flow.site(piece).is_some() {
+            countable.insert(Var::Piece(piece));
+        }
+        let (block, last) = (cfg.pieces[piece as usize].block, cfg.pieces[piece as usize].insns.end - 1);
+        let ends = cfg.blocks[block as usize].insns.end - 1 == last;
+        if let Control::Branch { target, condition: Some(_) } = cfg.insns[last as usize].flow
+            && ends
+            && target != cfg.insns[last as usize].end()
+        {
+            countable.extend([Var::Taken(piece), Var::NotTaken(piece)]);
+        }
+    }
+    countable
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
@@ -147,37 +193,12 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..400),
         left_out in prop::collection::vec(prop::bool::weighted(0.3), 120),
     ) {
-        // Jumps forward only where nobody chooses: else a walk could go on for ever.
-        let len = steps.len();
-        for (n, (step, _)) in steps.iter_mut().enumerate() {
-            if let Step::Jump(to) = step && usize::from(*to) % len <= n {
-                *step = Step::Stop;
-            }
-        }
-        steps[len - 1].0 = Step::Stop;
+        tame(&mut steps);
         let code_of = || code(&steps, &entries);
         let (code, cfg) = (code_of(), Cfg::new(&[], code_of()));
         let flow = Flow::new(&cfg);
-        let mut counts = HashMap::new();
-        let mut choices = choices.into_iter();
-        while choices.len() > 0 {
-            for &entry in &code.entries {
-                walk(&cfg, &code, entry, &mut choices, &mut counts);
-            }
-        }
-        let mut countable: BTreeSet<Var> = BTreeSet::new();
-        for piece in 0..u32::try_from(cfg.pieces.len()).unwrap() {
-            if flow.site(piece).is_some() {
-                countable.insert(Var::Piece(piece));
-            }
-            let (block, last) = (cfg.pieces[piece as usize].block, cfg.pieces[piece as usize].insns.end - 1);
-            let ends = cfg.blocks[block as usize].insns.end - 1 == last;
-            if let Control::Branch { target, condition: Some(_) } = cfg.insns[last as usize].flow
-                && ends && target != cfg.insns[last as usize].end()
-            {
-                countable.extend([Var::Taken(piece), Var::NotTaken(piece)]);
-            }
-        }
+        let counts = walks(&cfg, &code, choices);
+        let countable = countable(&cfg, &flow);
         let wanted: BTreeSet<Var> = countable.iter().zip(left_out).filter(|(_, out)| !out).map(|(var, _)| *var).collect();
         let choice = Graph::new(&cfg, &flow, &wanted).solve(&vec![1.0; cfg.blocks.len()]).unwrap();
         prop_assert!(choice.probes.len() <= Choice::all(&wanted).probes.len());
@@ -189,6 +210,41 @@ proptest! {
             }
             let value: i64 = sum.0.iter().map(|(v, c)| counts.get(v).unwrap_or(&0) * i64::from(*c)).sum();
             prop_assert_eq!(value, *counts.get(&var).unwrap_or(&0), "{:?} as {:?}", var, sum);
+        }
+    }
+
+    #[test]
+    fn probes_that_are_left_tell_of_all_lines(
+        mut steps in prop::collection::vec((step(), probe()), 2..40),
+        entries in prop::collection::vec(any::<u8>(), 0..3),
+        choices in prop::collection::vec(any::<u8>(), 0..60),
+        lines in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..5), 1..12),
+    ) {
+        tame(&mut steps);
+        let code_of = || code(&steps, &entries);
+        let (code, cfg) = (code_of(), Cfg::new(&[], code_of()));
+        let flow = Flow::new(&cfg);
+        let counts = walks(&cfg, &code, choices);
+        let countable: Vec<Var> = countable(&cfg, &flow).into_iter().collect();
+        prop_assume!(!countable.is_empty());
+        let line = |(line, seen): (u32, &Vec<prop::sample::Index>)| {
+            let seen = seen.iter().map(|at| *at.get(&countable)).collect();
+            LineSum { file: FileId(0), line, count: Sum::default(), seen, exact: true, ways: Vec::new() }
+        };
+        let asked: Vec<LineSum> = (1..).zip(&lines).map(line).collect();
+        let mut sums = Sums { lines: (1..).zip(&lines).map(line).collect(), ..Sums::default() };
+        let all = Choice::all(&sums.used());
+        let frequency: Vec<f64> = (0..cfg.blocks.len()).map(|n| [0.01, 1.0, 8.0][n * 7 % 3]).collect();
+        cover(&cfg, &flow, &mut sums, &frequency);
+        let choice = Choice::all(&sums.used());
+        let hit = |choice: &Choice, var: &Var| {
+            let sum = choice.value(*var).unwrap();
+            sum.0.iter().any(|(var, c)| *c == 1 && counts.get(var).is_some_and(|n| *n > 0))
+        };
+        for (asked, told) in asked.iter().zip(&sums.lines) {
+            let truth = asked.seen.iter().any(|var| hit(&all, var));
+            let said = told.seen.iter().any(|var| hit(&choice, var));
+            prop_assert_eq!(said, truth, "{:?} told by {:?}", asked.seen, told.seen);
         }
     }
 }

@@ -1,0 +1,287 @@
+//! The fewest and coldest probes that tell which lines were executed.
+//!
+//! A line was executed if a piece was through which all ways lead that come from the line, or all that lead to it (Agrawal,
+//! "Dominators, super blocks, and program coverage", 1994), and that is true of sets of pieces too. So a probe may be
+//! left out as long as every way through each line's code meets another one that tells of the line: one that only ways
+//! through the line's code meet. Nothing is subtracted: a probe that stops after its first hit tells as much.
+//!
+//! Probes are left out greedily, in code that runs often first. Conditional jumps get a probe that tells the ways apart only
+//! where nothing else does, since one of the ways may never be taken, and the probe never be done.
+
+use super::cfg::Cfg;
+use super::dominators::Dominators;
+use super::flow::{Flow, Var};
+use super::steps::{Ways, node, outside, var};
+use super::sums::Sums;
+use std::collections::BTreeMap;
+
+/// How many pieces a search for why one implies a line may take.
+const JOINS: usize = 32;
+/// How far a search for probes goes from a piece of a line.
+const REACH: usize = 256;
+/// How many steps all searches in a region may take for each of its pieces, and at least.
+const STEPS: usize = 512;
+const LEAST_STEPS: usize = 1 << 20;
+
+/// Code that is not estimated to run more often than this, a function's entry being 1, is cold.
+const COLD: f64 = 0.05;
+
+/// What is placed on a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Placed {
+    Nothing,
+    /// Counts executions of the piece.
+    Piece,
+    /// Tells the ways of the conditional jump at its end apart.
+    Ways,
+}
+
+/// One line's code, or a function's.
+struct Line {
+    /// The nodes that it is made of, sorted.
+    nodes: Vec<u32>,
+    /// The probed nodes that tell of it, sorted.
+    told_by: Vec<u32>,
+}
+
+/// Probes under choice.
+struct Cover<'a> {
+    ways: &'a Ways,
+    outside: u32,
+    before: Option<Dominators>,
+    after: Option<Dominators>,
+    placed: Vec<Placed>,
+    lines: Vec<Line>,
+    /// For each piece the lines that are told by it; some no longer are.
+    tells: Vec<Vec<u32>>,
+    budget: usize,
+}
+
+/// Chooses probes for what `sums` ask, and puts what tells of each line and function in place of what was asked.
+/// `frequency` estimates how often each block runs.
+pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, frequency: &[f64]) {
+    let ways = Ways::new(cfg);
+    let mut ids: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+    let mut asked: Vec<usize> = Vec::new();
+    let seen = sums.lines.iter().map(|l| &l.seen).chain(sums.functions.iter().map(|f| &f.seen));
+    for vars in seen {
+        let mut nodes: Vec<u32> = vars.iter().map(|&var| node(var)).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let next = ids.len();
+        asked.push(*ids.entry(nodes).or_insert(next));
+    }
+    let mut lines: Vec<(usize, Vec<u32>)> = ids.into_iter().map(|(nodes, id)| (id, nodes)).collect();
+    lines.sort_unstable();
+    let mut cover = Cover::new(cfg, flow, &ways, lines.into_iter().map(|(_, nodes)| nodes));
+    cover.leave_out(cfg, frequency);
+    let told = |line: usize| cover.lines.get(line).into_iter().flat_map(|l| l.told_by.iter().map(|&node| var(node)));
+    let slots = sums.lines.iter_mut().map(|l| &mut l.seen).chain(sums.functions.iter_mut().map(|f| &mut f.seen));
+    for (slot, &line) in slots.zip(&asked) {
+        *slot = told(line).collect();
+    }
+}
+
+impl<'a> Cover<'a> {
+    /// Begins with a probe wherever there can be one.
+    fn new(cfg: &Cfg, flow: &Flow<'_>, ways: &'a Ways, lines: impl Iterator<Item = Vec<u32>>) -> Self {
+        let outside = outside(cfg);
+        let place = |(piece, &parts): (u32, &bool)| match parts {
+            true => Placed::Ways,
+            false if flow.site(piece).is_some() => Placed::Piece,
+            false => Placed::Nothing,
+        };
+        let placed: Vec<Placed> = (0..).zip(&ways.parts).map(place).collect();
+        let budget = (STEPS * placed.len()).max(LEAST_STEPS);
+        let mut cover = Self {
+            ways,
+            outside,
+            before: Dominators::new(outside, &ways.on, &ways.back),
+            after: Dominators::new(outside, &ways.back, &ways.on),
+            tells: vec![Vec::new(); placed.len()],
+            placed,
+            lines: Vec::new(),
+            budget,
+        };
+        for (n, nodes) in (0..).zip(lines) {
+            let told_by = nodes.clone();
+            cover.lines.push(Line { nodes, told_by });
+            cover.register(n);
+        }
+        cover
+    }
+
+    fn register(&mut self, line: u32) {
+        let told_by = self.lines.get(line as usize).into_iter().flat_map(|l| &l.told_by);
+        for node in told_by {
+            if let Some(tells) = self.tells.get_mut(*node as usize / 3)
+                && tells.last() != Some(&line)
+            {
+                tells.push(line);
+            }
+        }
+    }
+
+    /// Leaves out what can be, in code that runs often first.
+    fn leave_out(&mut self, cfg: &Cfg, frequency: &[f64]) {
+        let often = |piece: u32| {
+            let block = cfg.pieces.get(piece as usize).map_or(u32::MAX, |p| p.block);
+            frequency.get(block as usize).copied().unwrap_or(1.0)
+        };
+        // Hot conditional jumps first, cold ones last: these tell most.
+        let class = |placed: Placed, often: f64| match placed {
+            Placed::Ways if often > COLD => 0,
+            Placed::Piece | Placed::Nothing => 1,
+            Placed::Ways => 2,
+        };
+        let rank = |(piece, &placed): (u32, &Placed)| (class(placed, often(piece)), often(piece), piece);
+        let mut order: Vec<(u8, f64, u32)> = (0..).zip(&self.placed).map(rank).collect();
+        order.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
+        for (_, often, piece) in order {
+            let Some(&now) = self.placed.get(piece as usize) else { continue };
+            let weaker: &[Placed] = match now {
+                Placed::Nothing => &[],
+                Placed::Ways if often > COLD => &[Placed::Nothing, Placed::Piece],
+                _ => &[Placed::Nothing],
+            };
+            for &weaker in weaker {
+                if self.weaken(piece, weaker) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Places less on a piece if all lines are told of all the same.
+    fn weaken(&mut self, piece: u32, to: Placed) -> bool {
+        let Some(slot) = self.placed.get_mut(piece as usize) else { return false };
+        let was = std::mem::replace(slot, to);
+        let lines = self.tells.get(piece as usize).cloned().unwrap_or_default();
+        let mut changes = Vec::new();
+        for line in lines {
+            let Some(known) = self.lines.get(line as usize) else { continue };
+            let lost = known.told_by.iter().any(|&node| node / 3 == piece && !self.is_probed(node));
+            if !lost {
+                continue;
+            }
+            match self.told_by(line) {
+                Some(told_by) => changes.push((line, told_by)),
+                None => {
+                    if let Some(slot) = self.placed.get_mut(piece as usize) {
+                        *slot = was;
+                    }
+                    return false;
+                }
+            }
+        }
+        for (n, told_by) in changes {
+            if let Some(line) = self.lines.get_mut(n as usize) {
+                line.told_by = told_by;
+            }
+            self.register(n);
+        }
+        true
+    }
+
+    fn is_probed(&self, node: u32) -> bool {
+        let placed = self.placed.get(node as usize / 3).copied().unwrap_or(Placed::Nothing);
+        match var(node) {
+            Var::Piece(_) => placed != Placed::Nothing,
+            Var::Taken(_) | Var::NotTaken(_) => placed == Placed::Ways,
+        }
+    }
+
+    /// Probed nodes that tell of a line, one of which is on each way through it.
+    fn told_by(&mut self, line: u32) -> Option<Vec<u32>> {
+        let ways = self.ways;
+        let mut told_by = Vec::new();
+        for n in 0.. {
+            let Some(&node) = self.lines.get(line as usize)?.nodes.get(n) else { break };
+            if self.is_probed(node) {
+                told_by.push(node);
+            } else {
+                let found = self
+                    .search(line, node, |n| ways.on.from(n))
+                    .or_else(|| self.search(line, node, |n| ways.back.from(n)))?;
+                told_by.extend(found);
+            }
+        }
+        told_by.sort_unstable();
+        told_by.dedup();
+        Some(told_by)
+    }
+
+    /// The first probed nodes on all ways from `start`; `None` if one of them tells more than that the line was executed, or if
+    /// a way meets none.
+    fn search<'s>(&mut self, line: u32, start: u32, steps: impl Fn(u32) -> &'s [u32]) -> Option<Vec<u32>> {
+        let mut found = Vec::new();
+        let mut seen = vec![start];
+        let mut at = 0;
+        while let Some(&node) = seen.get(at) {
+            at += 1;
+            for &next in steps(node) {
+                self.budget = self.budget.checked_sub(1)?;
+                if next == self.outside {
+                    return None;
+                }
+                if seen.contains(&next) {
+                    continue;
+                }
+                if !self.implies(next, line) || seen.len() == REACH {
+                    return None;
+                }
+                if self.is_probed(next) {
+                    found.push(next);
+                } else {
+                    seen.push(next);
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Whether the line was executed if `node` was.
+    fn implies(&mut self, node: u32, line: u32) -> bool {
+        let Some(line) = self.lines.get(line as usize) else { return false };
+        let ways = self.ways;
+        let mut steps = 0;
+        let implied = closed(line, node, self.before.as_ref(), |n| ways.back.from(n), &mut steps)
+            || closed(line, node, self.after.as_ref(), |n| ways.on.from(n), &mut steps);
+        self.budget = self.budget.saturating_sub(steps);
+        implied
+    }
+}
+
+/// Whether `steps` from `node` lead nowhere but to code that is dominated by some of the line's.
+fn closed<'s>(
+    line: &Line,
+    node: u32,
+    dominators: Option<&Dominators>,
+    next: impl Fn(u32) -> &'s [u32],
+    steps: &mut usize,
+) -> bool {
+    let Some(dominators) = dominators else { return line.nodes.binary_search(&node).is_ok() };
+    let dominated = |node: u32| line.nodes.iter().any(|&of| dominators.dominates(of, node));
+    if dominated(node) {
+        return true;
+    }
+    if line.nodes.len() == 1 || line.nodes.len() > JOINS {
+        return false;
+    }
+    let mut set = vec![node];
+    let mut at = 0;
+    while let Some(&node) = set.get(at) {
+        at += 1;
+        for &to in next(node) {
+            *steps += line.nodes.len();
+            if set.contains(&to) || dominated(to) {
+                continue;
+            }
+            if set.len() == JOINS || dominators.is_root(to) {
+                return false;
+            }
+            set.push(to);
+        }
+    }
+    true
+}
