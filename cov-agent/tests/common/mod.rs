@@ -8,6 +8,11 @@ use std::process::{Command, Output};
 
 /// A virtual environment below `target/venvs` that holds `packages`, made when it is first asked for.
 pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
+    venv_of(Path::new("python3"), name, packages)
+}
+
+/// The same of another Python.
+pub(crate) fn venv_of(python: &Path, name: &str, packages: &[&str]) -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory").join("venvs");
     fs::create_dir_all(&all).unwrap();
     let lock = fs::File::create(all.join(format!("{name}.lock"))).unwrap();
@@ -18,7 +23,7 @@ pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
         return venv;
     }
-    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    output(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv));
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     output(Command::new(venv.join("bin/python")).args(pip).args(packages));
     fs::write(stamp, wanted).unwrap();

@@ -1,0 +1,91 @@
+//! A suite that mixes languages: pytest drives an extension module in C, a library in Rust and a program in Mojo. One
+//! command, one result.
+
+#[path = "../../cov-agent/tests/common/mod.rs"]
+mod common;
+
+use cov_tests::{Build, Coverage, Workdir, agent_path, kernel, monitored_pythons, workspace};
+use std::path::Path;
+use std::process::Command;
+
+const C: &str = "#include <Python.h>\n\
+    static PyObject *twice(PyObject *self, PyObject *arg) {\n    long n = PyLong_AsLong(arg);\n    if (n < 0)\n        \
+    n = 0;\n    return PyLong_FromLong(2 * n);\n}\n\
+    static PyMethodDef methods[] = {{\"twice\", twice, METH_O, NULL}, {NULL, NULL, 0, NULL}};\n\
+    static PyModuleDef module = {PyModuleDef_HEAD_INIT, \"native\", NULL, -1, methods};\n\
+    PyMODINIT_FUNC PyInit_native(void) {\n    return PyModule_Create(&module);\n}\n";
+const RUST: &str = "#[no_mangle]\npub extern \"C\" fn triple(n: u64) -> u64 {\n    if n > 100 {\n        return 0;\n    \
+                    }\n    n * 3\n}\n";
+const MOJO: &str = "def main():\n    var sum = 0\n    for i in range(3):\n        sum += i\n    if sum > 100:\n        \
+                    print(\"PLACE\")\n    print(sum)\n";
+const TESTS: &str = "import ctypes\nimport subprocess\n\nimport native\nimport pytest\n\n\n\
+    @pytest.mark.parametrize(\"n\", [1, 2, 3])\ndef test_c(n):\n    assert native.twice(n) == 2 * n\n\n\n\
+    def test_rust():\n    rust = ctypes.CDLL(\"./libtriple.so\")\n    assert [rust.triple(n) for n in (1, 2)] == [3, 6]\n\n\n\
+    def test_mojo():\n    assert subprocess.run([\"./program\"], capture_output=True).stdout == b\"3\\n\"\n";
+
+/// Lines of a file with their counts, but for those where compilers disagree.
+fn lines(coverage: &Coverage, file: &str, wanted: &[u32]) -> Vec<(u32, u64)> {
+    coverage.file(file).lines.iter().filter(|(line, _)| wanted.contains(line)).map(|(l, c)| (*l, *c)).collect()
+}
+
+fn build(dir: &Workdir, python: &Path) {
+    let path = dir.path();
+    let include = Build::with(python, &path)
+        .args(["-c", "import sysconfig; print(sysconfig.get_path('include'), sysconfig.get_config_var('EXT_SUFFIX'))"])
+        .run();
+    let (include, suffix) = include.trim().rsplit_once(' ').unwrap();
+    let module = format!("native{suffix}");
+    let flags = ["-g", "-O0", "-shared", "-fPIC", "-I", include, "native.c", "-o", &module];
+    Build::with("gcc", &path).args(flags).run();
+    let flags = ["-g", "--crate-type=cdylib", "--edition=2021", "triple.rs"];
+    Build::with("rustc", &path).args(flags).run();
+    Build::with(workspace().join("target/venv/bin/mojo"), &path)
+        .args(["build", "-O0", "-g", "-o", "program", "main.mojo"])
+        .run();
+}
+
+#[test]
+fn one_result_for_a_suite_in_four_languages() {
+    if !kernel() {
+        return;
+    }
+    let Some(python) = monitored_pythons().pop() else { return };
+    let dir = Workdir::new(&[("native.c", C), ("triple.rs", RUST), ("test_all.py", TESTS)]);
+    // Mojo's cache gives what it compiled of the same text elsewhere, with the paths of that place.
+    dir.write("main.mojo", MOJO.replace("PLACE", dir.path().to_str().unwrap()));
+    dir.write(".coveragerc", "[run]\nplugins = cov_agent_coverage\n");
+    dir.write(
+        "cov_agent_coverage.py",
+        std::fs::read(workspace().join("cov-agent/python/cov_agent_coverage.py")).unwrap(),
+    );
+    build(&dir, &python);
+    let suite = common::venv_of(&python, "suite", &["pytest==9.0.2", "coverage==7.17.3"]);
+    let mut agent = Command::new(agent_path());
+    agent.args(["run", "--exclude", "cov_agent_coverage.py", "--"]).arg(suite.join("bin/python"));
+    agent.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(dir.path());
+    let output = agent.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(stderr.contains("sys.monitoring counted the lines of 1 process of Python 3."), "{stderr}");
+    let coverage = Coverage::read_lcov(&dir.path().join("coverage/lcov.info"));
+    assert_eq!(lines(&coverage, "native.c", &[3, 4, 5, 6, 11]), [(3, 3), (4, 3), (5, 0), (6, 3), (11, 1)]);
+    assert_eq!(lines(&coverage, "triple.rs", &[3, 4, 6]), [(3, 2), (4, 0), (6, 2)]);
+    assert_eq!(lines(&coverage, "main.mojo", &[4, 6]), [(4, 3), (6, 0)]);
+    assert_eq!(lines(&coverage, "test_all.py", &[10, 14, 19]), [(10, 3), (14, 1), (19, 1)]);
+
+    let report = ["report", "--data-file=coverage/.coverage"];
+    let said = common::run(common::tool(&suite, "coverage", &dir.path()), report);
+    for name in ["native.c", "triple.rs", "main.mojo", "test_all.py"] {
+        assert!(said.lines().any(|line| line.starts_with(name)), "{name}: {said}");
+    }
+
+    // Beside data that coverage.py made of a parallel run.
+    dir.write("other.py", "x = 1\n");
+    common::run(common::tool(&suite, "coverage", &dir.path()), ["run", "--parallel-mode", "other.py"]);
+    std::fs::copy(dir.path().join("coverage/.coverage"), dir.path().join(".coverage.ours")).unwrap();
+    common::run(common::tool(&suite, "coverage", &dir.path()), ["combine", "-q"]);
+    let said = common::run(common::tool(&suite, "coverage", &dir.path()), ["report"]);
+    for name in ["native.c", "other.py", "test_all.py"] {
+        assert!(said.lines().any(|line| line.starts_with(name)), "{name}: {said}");
+    }
+}
