@@ -73,18 +73,18 @@ fn one_result_for_a_suite_in_four_languages() {
     assert_eq!(lines(&coverage, "main.mojo", &[4, 6]), [(4, 3), (6, 0)]);
     assert_eq!(lines(&coverage, "test_all.py", &[10, 14, 19]), [(10, 3), (14, 1), (19, 1)]);
 
-    let report = ["report", "--data-file=coverage/.coverage"];
-    let said = common::run(common::tool(&suite, "coverage", &dir.path()), report);
+    let report = ["-m", "coverage", "report", "--data-file=coverage/.coverage"];
+    let said = common::run(common::tool(&suite, "python", &dir.path()), report);
     for name in ["native.c", "triple.rs", "main.mojo", "test_all.py"] {
         assert!(said.lines().any(|line| line.starts_with(name)), "{name}: {said}");
     }
 
     // Beside data that coverage.py made of a parallel run.
     dir.write("other.py", "x = 1\n");
-    common::run(common::tool(&suite, "coverage", &dir.path()), ["run", "--parallel-mode", "other.py"]);
+    common::run(common::tool(&suite, "python", &dir.path()), ["-m", "coverage", "run", "--parallel-mode", "other.py"]);
     std::fs::copy(dir.path().join("coverage/.coverage"), dir.path().join(".coverage.ours")).unwrap();
-    common::run(common::tool(&suite, "coverage", &dir.path()), ["combine", "-q"]);
-    let said = common::run(common::tool(&suite, "coverage", &dir.path()), ["report"]);
+    common::run(common::tool(&suite, "python", &dir.path()), ["-m", "coverage", "combine", "-q"]);
+    let said = common::run(common::tool(&suite, "python", &dir.path()), ["-m", "coverage", "report"]);
     for name in ["native.c", "other.py", "test_all.py"] {
         assert!(said.lines().any(|line| line.starts_with(name)), "{name}: {said}");
     }
