@@ -147,3 +147,52 @@ fn a_program_in_another_root() {
     assert_eq!(counts(&outcome), counts(&plain), "{}{}", outcome.stderr(), plain.stderr());
     assert!(outcome.coverage.file("library.c").lines.values().any(|&count| count > 0), "{}", outcome.stderr());
 }
+
+/// How many file systems the gate of an agent has marked.
+fn marked(agent: u32) -> usize {
+    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
+    let is_gate =
+        |pid: &&str| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"cov-agent-gate\0");
+    let Some(gate) = children.split_whitespace().find(is_gate) else { return 0 };
+    let infos = std::fs::read_dir(format!("/proc/{gate}/fdinfo")).unwrap().flatten();
+    let infos = infos.filter_map(|info| std::fs::read_to_string(info.path()).ok());
+    infos.map(|info| info.lines().filter(|line| line.starts_with("fanotify sdev:")).count()).max().unwrap_or(0)
+}
+
+/// What is executed from an overlay that only the program sees, in namespaces of its own.
+#[test]
+fn a_program_in_a_container_that_is_started() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    std::fs::create_dir_all(dir.path().join("lower")).unwrap();
+    build(dir.path(), "c/work.c", "lower/work", &["-static"]);
+    let inside = "echo inside && read line && mkdir up merged && mount -t tmpfs none up && mkdir up/u up/w && \
+                  mount -t overlay overlay -o lowerdir=lower,upperdir=up/u,workdir=up/w merged && echo mounted && \
+                  read line && chroot merged /work 3";
+    let mut agent = Agent::run(Path::new("/usr/bin/unshare"))
+        .arg("--user")
+        .arg("--map-root-user")
+        .arg("--mount")
+        .arg("--pid")
+        .arg("--fork")
+        .arg("/bin/sh")
+        .arg("-c")
+        .arg(inside)
+        .dir(dir.path())
+        .talk();
+    agent.hear("inside");
+    let before = marked(agent.id());
+    agent.say();
+    agent.hear("mounted");
+    let begun = std::time::Instant::now();
+    while marked(agent.id()) < before + 2 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{} of {before}", marked(agent.id()));
+        std::thread::yield_now();
+    }
+    agent.say();
+    let outcome = agent.finish();
+    assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
+    assert_eq!(outcome.coverage.file("work.c").lines, work(1, 3), "{}", outcome.stderr());
+}

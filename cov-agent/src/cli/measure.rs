@@ -174,7 +174,9 @@ impl<'a> Measurement<'a> {
     /// See [`CoverageTestRunner::disarm`].
     pub(super) fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, Message> {
         // The other process first: its copies keep the probes armed.
-        self.lingering.end(|armed| armed == key).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;
+        self.lingering
+            .end(|armed| armed.is_same(key))
+            .map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;
         let found = self.runner.disarm(key, amid).map_err(|e| probe_message(&e));
         self.write_journal();
         found

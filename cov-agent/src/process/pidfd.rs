@@ -28,6 +28,13 @@ pub(super) fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether a process has ended: its descriptor can then be read.
+pub(super) fn has_ended(process: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// Sends a signal. No error if the process has ended.
 pub(super) fn send(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let fd = process.as_raw_fd();

@@ -164,7 +164,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// The counters cannot be read.
     pub fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, ProbeError> {
         let mut found = false;
-        while let Some(at) = self.armed.iter().position(|object| object.version == Some(key)) {
+        while let Some(at) = self.armed.iter().position(|object| object.version.is_some_and(|then| then.is_same(key))) {
             self.cut.extend(self.armed.get(at).filter(|_| amid).and_then(|object| object.journaled));
             self.disarm_at(at, if amid { record::record_amid } else { record::record })?;
             found = true;
@@ -190,7 +190,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// Whether this content of this file is armed.
     #[must_use]
     pub fn is_armed(&self, key: Key) -> bool {
-        self.armed.iter().any(|object| object.version == Some(key))
+        self.armed.iter().any(|object| object.version.is_some_and(|then| then.is_same(key)))
     }
 
     /// The files that are armed, with the paths where they were found.

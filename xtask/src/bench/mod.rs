@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what the agent costs, measured on real programs.
 
 mod data;
+mod execs;
 mod measure;
 mod said;
 mod table;
@@ -57,10 +58,12 @@ pub(crate) fn run_bench(smoke: bool, as_json: bool) -> Result<()> {
     for (program, rounds) in programs(&dir, smoke) {
         results.push(measure(&agent, &dir, &program, if smoke { 1 } else { rounds })?);
     }
+    let execs = execs::measure(&agent, &dir, smoke)?;
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&results.iter().map(Measured::json).collect::<Vec<_>>())?);
+        let all: Vec<Value> = results.iter().map(Measured::json).chain([execs.json()]).collect();
+        println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        print!("{}", table::render(&results));
+        print!("{}{}", table::render(&results), execs.render());
     }
     Ok(())
 }

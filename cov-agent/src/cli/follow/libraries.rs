@@ -72,13 +72,14 @@ impl Loading {
 pub(in crate::cli) fn root_of(pid: u32) -> Option<PathBuf> {
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     let place = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-    let elsewhere = place(&root.join(".")) != place(Path::new("/")) || namespace("self") != namespace(&pid.to_string());
+    let elsewhere =
+        place(&root.join(".")) != place(Path::new("/")) || mount_namespace(std::process::id()) != mount_namespace(pid);
     elsewhere.then_some(root)
 }
 
 /// The mount namespace of a process.
-fn namespace(process: &str) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
+pub(super) fn mount_namespace(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
 }
 
 /// The libraries that the dynamic linker will load with the program, but for those of the system.

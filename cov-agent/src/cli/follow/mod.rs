@@ -4,6 +4,7 @@
 mod candidates;
 mod debuggers;
 mod libraries;
+mod mounts;
 mod read;
 mod readers;
 mod whom;
@@ -20,6 +21,7 @@ use crate::coverage::LossKind;
 use crate::process::gate::{Gate, GateError, Held, Key, Remember};
 use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
 use crate::runner::Candidate;
+use mounts::Mounts;
 use read::{Answer, Question, read_files};
 use readers::{Free, Readers};
 use std::collections::{HashMap, HashSet};
@@ -48,6 +50,7 @@ pub(super) struct Follow {
     /// Libraries that come to be; `None` where the kernel does not tell.
     created: Option<Created>,
     readers: Readers,
+    mounts: Mounts,
 }
 
 /// What is known when it begins.
@@ -111,7 +114,7 @@ impl Follow {
         let (answer, answers) = unbounded_channel();
         threads.spawn(move || read_files(setup, console, keys, &asked, &answer));
         let (waiting, readers) = (HashMap::new(), Readers::default());
-        Ok(Self { gate, console, whom, questions, answers, waiting, created, readers })
+        Ok(Self { gate, console, whom, questions, answers, waiting, created, readers, mounts: Mounts::new() })
     }
 
     /// Waits until there may be something to do.
@@ -224,6 +227,9 @@ impl Follow {
         }
         if self.is_debugged(&held, measurement)? {
             return self.let_go(&held);
+        }
+        if self.mounts.is_new(held.process) {
+            self.gate.watch_mounts_of(held.process).map_err(|e| not_followed(&e))?;
         }
         let (loading, arguments) = Loading::of_exec(held.process);
         let path = path_of(&held);

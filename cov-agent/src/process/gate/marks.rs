@@ -1,11 +1,13 @@
 //! Marks: every superblock on which a program could lie, those mounted later included.
 
+use crate::process::pidfd;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::AtFlags;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -48,33 +50,63 @@ struct Mount {
 /// The superblocks that carry a mark of this group.
 pub(super) struct Marks<'a> {
     group: BorrowedFd<'a>,
-    mounts: File,
+    namespaces: Vec<Namespace>,
     marked: HashSet<String>,
     refused: HashSet<String>,
+}
+
+/// A mount namespace, as a process sees it.
+struct Namespace {
+    /// The list of its mounts, which also keeps it: so it is given up when `process` ends.
+    mounts: File,
+    /// Where the list's paths begin.
+    root: File,
+    /// A descriptor of the process; `None` for this one.
+    process: Option<OwnedFd>,
+}
+
+impl Namespace {
+    fn of(process: &str) -> io::Result<Self> {
+        let open = |name: &str| File::open(format!("/proc/{process}/{name}"));
+        let pidfd = process.parse().map(pidfd::open).ok().transpose()?;
+        Ok(Self { mounts: open("mountinfo")?, root: open("root")?, process: pidfd })
+    }
 }
 
 impl<'a> Marks<'a> {
     /// Opens the list of mounts of this process's namespace.
     pub(super) fn new(group: BorrowedFd<'a>) -> io::Result<Self> {
-        let mounts = File::open("/proc/self/mountinfo")?;
-        Ok(Self { group, mounts, marked: HashSet::new(), refused: HashSet::new() })
+        let namespaces = vec![Namespace::of("self")?];
+        Ok(Self { group, namespaces, marked: HashSet::new(), refused: HashSet::new() })
+    }
+
+    /// Marks in the namespace of this process too, as long as it lives.
+    pub(super) fn add(&mut self, process: u32) {
+        // It may have ended already.
+        self.namespaces.extend(Namespace::of(&process.to_string()));
     }
 
     /// Marks what is mounted and not marked yet; gives the number of superblocks without a mark.
     pub(super) fn update(&mut self) -> io::Result<u32> {
-        let mut text = Vec::new();
-        self.mounts.rewind()?;
-        self.mounts.read_to_end(&mut text)?;
-        let mounts: Vec<Mount> = text.split(|byte| *byte == b'\n').filter_map(parse).collect();
+        let mut all = Vec::new();
+        for (index, namespace) in self.namespaces.iter_mut().enumerate() {
+            let mut text = Vec::new();
+            namespace.mounts.rewind()?;
+            namespace.mounts.read_to_end(&mut text)?;
+            all.extend(text.split(|byte| *byte == b'\n').filter_map(parse).map(|mount| (index, mount)));
+        }
         // A number is given anew after an unmount: what is not mounted any more is forgotten.
-        self.marked.retain(|device| mounts.iter().any(|mount| mount.device == *device));
-        self.refused.retain(|device| mounts.iter().any(|mount| mount.device == *device));
-        for mount in mounts {
+        self.marked.retain(|device| all.iter().any(|(_, mount)| mount.device == *device));
+        self.refused.retain(|device| all.iter().any(|(_, mount)| mount.device == *device));
+        for (index, mount) in all {
             if WITHOUT_PROGRAMS.contains(&mount.kind.as_str()) || self.marked.contains(&mount.device) {
                 continue;
             }
+            let Some(Namespace { root, .. }) = self.namespaces.get(index) else { continue };
+            let below = mount.point.strip_prefix("/").unwrap_or(&mount.point);
+            let point = if below.as_os_str().is_empty() { Path::new(".") } else { below };
             // A mount point may be hidden under another mount; then another of its mounts may not be.
-            if is_on(&mount.point, &mount.device) && super::sys::mark(self.group, &mount.point).is_ok() {
+            if is_on(root, point, &mount.device) && super::sys::mark(self.group, root, point).is_ok() {
                 self.refused.remove(&mount.device);
                 self.marked.insert(mount.device);
             } else {
@@ -84,19 +116,25 @@ impl<'a> Marks<'a> {
         Ok(u32::try_from(self.refused.len()).unwrap_or(u32::MAX))
     }
 
-    /// Waits until something is mounted or unmounted.
-    pub(super) fn wait(&self) -> io::Result<()> {
-        let mut fds = [PollFd::new(&self.mounts, PollFlags::PRI)];
+    /// Waits until something is mounted or unmounted, or `news` can be read.
+    pub(super) fn wait(&mut self, news: impl AsFd) -> io::Result<()> {
+        let processes: Vec<&OwnedFd> = self.namespaces.iter().filter_map(|space| space.process.as_ref()).collect();
+        let mut fds = vec![PollFd::new(&news, PollFlags::IN)];
+        fds.extend(self.namespaces.iter().map(|space| PollFd::new(&space.mounts, PollFlags::PRI)));
+        fds.extend(processes.iter().map(|process| PollFd::new(process, PollFlags::IN)));
         match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let ended = |space: &Namespace| space.process.as_ref().is_some_and(pidfd::has_ended);
+        self.namespaces.retain(|space| !ended(space));
+        Ok(())
     }
 }
 
-/// Whether what is seen at `point` is the superblock `device`.
-fn is_on(point: &Path, device: &str) -> bool {
-    rustix::fs::stat(point).is_ok_and(|stat| {
+/// Whether what is seen at `point`, below `root`, is the superblock `device`.
+fn is_on(root: &File, point: &Path, device: &str) -> bool {
+    rustix::fs::statat(root, point, AtFlags::empty()).is_ok_and(|stat| {
         let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
         // Some (btrfs) show another number to stat than to the list of mounts.
         device == format!("{major}:{minor}") || major == 0

@@ -38,6 +38,13 @@ impl Key {
         self.0[..2] == other.0[..2]
     }
 
+    /// Whether both are the same content of the same file, which an overlay shows with another device than the file system
+    /// below it: the inode, the size and the times to the nanosecond, also that of the last change, are the same.
+    #[must_use]
+    pub fn is_same(self, other: Self) -> bool {
+        self.0[1..] == other.0[1..]
+    }
+
     /// The file's inode number.
     #[must_use]
     pub fn inode(self) -> u64 {
@@ -265,6 +272,15 @@ impl Gate {
     /// When the gate is gone.
     pub fn unwatch(&self, file: &File) -> Result<(), GateError> {
         self.pass(Message::Unwatch, file)
+    }
+
+    /// Holds execs on the file systems that process `pid` sees too, and on those that come to be there, as long as it
+    /// lives: it has a mount namespace of its own.
+    ///
+    /// # Errors
+    /// When the gate is gone.
+    pub fn watch_mounts_of(&self, pid: u32) -> Result<(), GateError> {
+        self.say(Message::Mounts { process: pid })
     }
 
     /// Sends a file, waiting for room: nobody else tells the gate of it.

@@ -4,6 +4,7 @@ use super::known::Known;
 use super::marks::Marks;
 use super::wire::{self, Message};
 use super::{Key, Remember, sys};
+use nix::fcntl::OFlag;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -37,6 +38,8 @@ struct Waiting {
 struct Gate<'a> {
     group: BorrowedFd<'a>,
     agent: BorrowedFd<'a>,
+    /// What tells the other thread of processes whose mounts it is to look at.
+    marker: BorrowedFd<'a>,
     /// The agent's own process, which never waits on itself.
     agent_process: u32,
     /// Whether execs are held; before that everyone is let go.
@@ -79,9 +82,11 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
     let marker_group = group.try_clone()?;
     let agent_process = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs());
     let unmarked = Arc::new(AtomicU32::new(0));
+    let (processes, marker) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut gate = Gate {
         group: group.as_fd(),
         agent: agent.as_fd(),
+        marker: marker.as_fd(),
         agent_process,
         begun: false,
         known: Known::new(),
@@ -97,11 +102,11 @@ fn prepare_and_answer(agent: &OwnedFd) -> io::Result<()> {
     };
     let marker_agent = agent.try_clone()?;
     // Detached: it may hang on a file system that does not answer, and ends with the process.
-    std::thread::Builder::new().spawn(move || keep_marking(&marker_group, &marker_agent, &unmarked))?;
+    std::thread::Builder::new().spawn(move || keep_marking(&marker_group, &marker_agent, &unmarked, &processes))?;
     gate.answer_until_the_agent_is_gone()
 }
 
-fn keep_marking(group: &OwnedFd, agent: &OwnedFd, unmarked: &AtomicU32) {
+fn keep_marking(group: &OwnedFd, agent: &OwnedFd, unmarked: &AtomicU32, processes: &OwnedFd) {
     let failed = |error: &io::Error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         let _ = wire::send(agent, Message::Failed { errno }, None);
@@ -119,8 +124,12 @@ fn keep_marking(group: &OwnedFd, agent: &OwnedFd, unmarked: &AtomicU32) {
         if !ready {
             ready = wire::send(agent, Message::Ready, None).is_ok();
         }
-        if let Err(error) = marks.wait() {
+        if let Err(error) = marks.wait(processes) {
             return failed(&error);
+        }
+        let mut process = [0; 4];
+        while rustix::io::read(processes, &mut process) == Ok(4) {
+            marks.add(u32::from_ne_bytes(process));
         }
     }
 }
@@ -195,6 +204,10 @@ impl Gate<'_> {
                 }
                 Ok(Some((Message::Watch, Some(file)))) => {
                     let _ = sys::watch(self.group, &file, libc::FAN_MARK_ADD);
+                }
+                Ok(Some((Message::Mounts { process }, _))) => {
+                    // Never waits: where it is full, the namespace is not looked at.
+                    let _ = rustix::io::write(self.marker, &process.to_ne_bytes());
                 }
                 Ok(Some((Message::Unwatch, Some(file)))) => {
                     let _ = sys::watch(self.group, &file, libc::FAN_MARK_REMOVE);

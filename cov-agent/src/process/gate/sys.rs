@@ -47,13 +47,13 @@ pub(super) fn unread(socket: BorrowedFd<'_>) -> bool {
     result == 0 && bytes > 0
 }
 
-/// Holds every exec of a file on the superblock that is mounted at `point`.
-pub(super) fn mark(group: BorrowedFd<'_>, point: &Path) -> io::Result<()> {
+/// Holds every exec of a file on the superblock that is mounted at `point`, below `root`.
+pub(super) fn mark(group: BorrowedFd<'_>, root: impl AsFd, point: &Path) -> io::Result<()> {
     let path = CString::new(point.as_os_str().as_bytes())?;
     let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM;
     // SAFETY: `path` ends with a NUL and outlives the call.
     let result = unsafe {
-        libc::fanotify_mark(group.as_raw_fd(), flags, libc::FAN_OPEN_EXEC_PERM, libc::AT_FDCWD, path.as_ptr())
+        libc::fanotify_mark(group.as_raw_fd(), flags, libc::FAN_OPEN_EXEC_PERM, root.as_fd().as_raw_fd(), path.as_ptr())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

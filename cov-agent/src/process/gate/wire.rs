@@ -41,6 +41,8 @@ pub(super) enum Message {
     Watch,
     /// Agent to gate: hold them no longer.
     Unwatch,
+    /// Agent to gate: hold execs on the file systems that this process sees too, as long as it lives.
+    Mounts { process: u32 },
 }
 
 impl Message {
@@ -55,6 +57,7 @@ impl Message {
             Self::Begin => (7, 0, 0, Key::default()),
             Self::Watch => (8, 0, 0, Key::default()),
             Self::Unwatch => (9, 0, 0, Key::default()),
+            Self::Mounts { process } => (12, process, 0, Key::default()),
             Self::Begun => (11, 0, 0, Key::default()),
             Self::Opened { id, process, key } => (10, id, process, key),
         };
@@ -81,6 +84,7 @@ impl Message {
             8 => Self::Watch,
             9 => Self::Unwatch,
             11 => Self::Begun,
+            12 => Self::Mounts { process: first },
             10 => Self::Opened { id: first, process: second, key },
             _ => return None,
         })
@@ -148,6 +152,7 @@ mod tests {
             Message::Forget { key },
             Message::Watch,
             Message::Unwatch,
+            Message::Mounts { process: 5 },
             Message::Opened { id: 3, process: 4, key },
         ] {
             send(&a, message, None).unwrap();
