@@ -250,8 +250,7 @@ impl<'a> Measurement<'a> {
     /// What was counted until now; counting goes on.
     pub(super) fn snapshot(&mut self, run: Run) -> Result<Snapshot, Message> {
         self.runner.record_progress().map_err(|e| probe_message(&e))?;
-        let run = Run { selection: self.setup.selection().to_owned(), ..run };
-        Ok(self.runner.collector().snapshot(run.now()))
+        Ok(self.runner.collector().snapshot(Run { selection: self.setup.selection().to_owned(), ..run.now() }))
     }
 
     /// Disarms objects that are not at their paths any more and that no counted process runs.
@@ -283,8 +282,7 @@ impl<'a> Measurement<'a> {
         let hits = runner.hits();
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
-        let run = Run { selection: setup.selection().to_owned(), ..run };
-        let (snapshot, kernel) = runner.cleanup_coverage(run.now());
+        let (snapshot, kernel) = runner.cleanup_coverage(Run { selection: setup.selection().to_owned(), ..run.now() });
         console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
         let (snapshot, written) = write(snapshot, setup, settings, output, console);
