@@ -11,17 +11,19 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("make", "make"),
-    ("clang", "clang"),           // the other compiler that fixtures are built with
-    ("lld", "ld.lld"),            // identical code folding
-    ("llvm", "llvm-cov"),         // clang's gcov
-    ("llvm-22", "llvm-cov-22"),   // rustc's coverage, .dwp packages, zstd sections
-    ("dwz", "dwz"),               // .gnu_debugaltlink
-    ("golang-go", "go"),          // fixtures in Go
-    ("lcov", "lcov"),             // reads what the agent writes
-    ("valgrind", "valgrind"),     // what really ran, at -O2
-    ("gdb", "gdb"),               // a debugger on the same program
-    ("libxml2-utils", "xmllint"), // judges XML against its DTD
-    ("strace", "strace"),         // kills and errors at each system call
+    ("cmake", "ctest"),                // suites driven by their own runners
+    ("python3-dev", "python3-config"), // extension modules in C
+    ("clang", "clang"),                // the other compiler that fixtures are built with
+    ("lld", "ld.lld"),                 // identical code folding
+    ("llvm", "llvm-cov"),              // clang's gcov
+    ("llvm-22", "llvm-cov-22"),        // rustc's coverage, .dwp packages, zstd sections
+    ("dwz", "dwz"),                    // .gnu_debugaltlink
+    ("golang-go", "go"),               // fixtures in Go
+    ("lcov", "lcov"),                  // reads what the agent writes
+    ("valgrind", "valgrind"),          // what really ran, at -O2
+    ("gdb", "gdb"),                    // a debugger on the same program
+    ("libxml2-utils", "xmllint"),      // judges XML against its DTD
+    ("strace", "strace"),              // kills and errors at each system call
     ("zstd", "zstd"),
     ("pkg-config", "pkg-config"),
     ("python3-venv", "/usr/lib/python3/dist-packages"),
@@ -35,7 +37,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// What `target/venv` holds, from PyPI.
-const PYTHON: &[&str] = &["mojo==1.2.0"];
+const PYTHON: &[&str] = &["mojo==1.2.0", "pytest==9.0.2"];
 
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DENY: &str = "0.20.2";
