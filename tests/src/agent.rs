@@ -116,7 +116,8 @@ impl Agent {
 
     fn new() -> Self {
         let mut command = Command::new(agent_path());
-        command.stdin(Stdio::null());
+        // Each test plans for itself, and leaves nothing in the home directory.
+        command.stdin(Stdio::null()).env("COV_AGENT_PLAN_CACHE", "false");
         Self { command, output: crate::scratch() }
     }
 

@@ -68,6 +68,7 @@ impl Workdir {
                 command.env_remove(name);
             }
         }
+        command.env("XDG_CACHE_HOME", self.path().join(".cache"));
         command
     }
 

@@ -1,13 +1,13 @@
 //! The command line, as clap reads it.
 
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs, TestsArgs, WhoArgs};
-use crate::config::{self, ContextFrom, LineList, Python};
+use super::plan_args::{CacheArgs, SelectionArgs};
+use crate::config::{ContextFrom, Python};
 use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use globset::Glob;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -152,29 +152,6 @@ pub struct SourceArgs {
     pub debug_dir: Vec<PathBuf>,
 }
 
-/// What of these sources is measured.
-#[derive(Debug, Clone, Default, Args)]
-pub struct SelectionArgs {
-    /// Measure only the functions whose name, mangled or not, matches GLOB (repeatable)
-    #[arg(long, value_name = "GLOB", action = ArgAction::Append, value_parser = config::function)]
-    pub function: Vec<Glob>,
-    /// Measure only these lines: FILE:10-20,30, or @LIST, a file with one such entry a line (repeatable)
-    #[arg(long, value_name = "FILE:LINES", action = ArgAction::Append)]
-    pub lines: Vec<LineList>,
-    /// Measure only the lines that differ from where HEAD and the commit BASE parted
-    #[arg(long, value_name = "BASE")]
-    pub lines_diff: Option<String>,
-    /// Leave out the lines that DATA, of earlier runs or other shards, cover; merge both (repeatable)
-    #[arg(long, value_name = "DATA", action = ArgAction::Append)]
-    pub only_missing: Vec<PathBuf>,
-    /// Count how often each way out of the conditional jumps of a line was taken, too
-    #[arg(long)]
-    pub branch: bool,
-    /// Place probes where code seldom ran by DATA of earlier runs; changes no count (repeatable)
-    #[arg(long, value_name = "DATA", action = ArgAction::Append)]
-    pub profile: Vec<PathBuf>,
-}
-
 /// What is written, and where.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
@@ -198,6 +175,9 @@ pub struct RunArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Plans.
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// Measure the program's own process only, not those that it starts
     #[arg(long)]
     pub no_follow: bool,
@@ -244,6 +224,9 @@ pub struct AttachArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Plans.
+    #[command(flatten)]
+    pub cache: CacheArgs,
 }
 
 /// `cov-agent watch`.

@@ -28,7 +28,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     let mut attached = Attached::new(&args.pid, signals).map_err(|e| message(&e))?;
     // Containers have their debug files in file systems of their own.
     setup.search.roots = attached.pids().filter_map(root_of).collect();
-    let setup = setup;
+    let setup = setup.with_cache(settings, console);
     // It marks file systems while this process reads and arms.
     let gate = args.follow.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;

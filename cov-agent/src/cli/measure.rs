@@ -80,7 +80,7 @@ impl<'a> Measurement<'a> {
             let kernel = threads.spawn(|| Bpf::new(options));
             let progress = Progress::start(console, "reading debug info", candidates.len());
             let objects = setup.planning(collector.files(), scope, |options| {
-                prepare(candidates, &setup.search, options, &|| progress.step())
+                prepare(candidates, &setup.search, options, setup.cache.as_ref(), &|| progress.step())
             });
             (kernel.join(), objects)
         });
@@ -351,20 +351,20 @@ pub(super) fn skipped_message(setup: &Setup, skipped: &Skipped, left_out: usize)
 fn tell(console: Console, object: &Prepared) {
     let plan = &object.plan;
     let emulated = plan.sites.iter().filter(|site| site.instruction == Instruction::Emulated).count();
-    let [read, planned] = object.took;
     let range = match (plan.sites.first(), plan.sites.last()) {
         (Some(first), Some(last)) => format!(" from {} to {}", first.addr, last.addr),
         _ => String::new(),
     };
     console.detail(&format!(
         "{}: {} lines, {} not measurable, {} probes ({emulated} emulated, {} single-stepped){range}, debug info {}, \
-         read in {read:.1?}, planned in {planned:.1?}",
+         {}",
         object.path.display(),
         plan.lines.len(),
         plan.unmeasurable.len(),
         plan.sites.len(),
         plan.sites.len() - emulated,
         debug_info(&object.debug),
+        object.how(),
     ));
     for note in &object.notes {
         console.warning(&Message::new(Slug::DamagedDebugInfo, format!("{}: {note}", object.path.display())));

@@ -67,13 +67,15 @@ pub enum Slug {
     Marker,
     /// Lines of Python are not counted as was asked.
     Python,
+    /// Plans cannot be kept where somebody wants them.
+    Cache,
     /// Anything else that failed inside the agent.
     Failed,
 }
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -103,6 +105,7 @@ impl Slug {
         Self::NoSource,
         Self::Marker,
         Self::Python,
+        Self::Cache,
         Self::Failed,
     ];
 
@@ -139,6 +142,7 @@ impl Slug {
             Self::NoSource => "no-source",
             Self::Marker => "marker",
             Self::Python => "python",
+            Self::Cache => "cache",
             Self::Failed => "failed",
         }
     }

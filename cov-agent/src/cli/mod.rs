@@ -27,6 +27,9 @@ mod message;
 mod object_error;
 mod output;
 mod patch;
+mod plan_args;
+#[cfg(feature = "collect")]
+mod plan_cache;
 #[cfg(feature = "collect")]
 mod progress;
 #[cfg(feature = "collect")]

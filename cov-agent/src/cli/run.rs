@@ -20,7 +20,7 @@ use std::path::Path;
 pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
     // Before any thread starts: all of them must leave signals to the descriptor.
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let setup = Setup::new(settings, console)?;
+    let setup = Setup::new(settings, console)?.with_cache(settings, console);
     let user = Some(&settings.user.value).filter(|name| !name.is_empty());
     let user = user.map(|name| User::named(name.as_ref())).transpose();
     let user = user.map_err(|e| launch_message(&e))?;

@@ -1,9 +1,10 @@
 //! The settings of a command: files and environment first, then its own options.
 
-use super::args::{Cli, ColorChoice, Command, ConsoleArgs, OutputArgs, SelectionArgs, SourceArgs};
+use super::args::{Cli, ColorChoice, Command, ConsoleArgs, OutputArgs, SourceArgs};
 use super::console::Console;
 use super::data_args::given;
 use super::message::{Message, Slug};
+use super::plan_args::{CacheArgs, SelectionArgs};
 use crate::config::{Color, Environment, Formats, Functions, LineLists, Loaded, Origin, Patterns, Seconds, Settings};
 
 /// The settings in effect for a command line, with odd ones told.
@@ -34,6 +35,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             cli.attach.sources.apply(settings);
             cli.attach.selection.apply(settings);
             cli.attach.output.apply(settings);
+            cli.attach.cache.apply(settings);
             settings.python.command_line("--python", cli.attach.python);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
@@ -41,6 +43,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.sources.apply(settings);
             args.selection.apply(settings);
             args.output.apply(settings);
+            args.cache.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
             settings.context_from.command_line("--context-from", args.context_from.clone());
@@ -134,6 +137,14 @@ impl SelectionArgs {
         settings.only_missing.command_line("--only-missing", given(&self.only_missing));
         settings.branch.command_line("--branch", self.branch.then_some(true));
         settings.profile.command_line("--profile", given(&self.profile));
+    }
+}
+
+impl CacheArgs {
+    fn apply(&self, settings: &mut Settings) {
+        settings.cache.command_line("--cache", self.cache.clone());
+        let keep = if self.no_cache { Some(false) } else { self.cache.as_ref().map(|_| true) };
+        settings.plan_cache.command_line(if self.no_cache { "--no-cache" } else { "--cache" }, keep);
     }
 }
 

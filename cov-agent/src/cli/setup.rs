@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::message::{Message, Slug, chain, one_line};
 use super::output;
+use super::plan_cache;
 use super::selection::Chosen;
 use super::summary::LeftOut;
 use crate::config::{ContextFrom, Settings};
@@ -10,7 +11,7 @@ use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::plan::{Aim, PlanOptions, Scope, Selection};
-use crate::runner::Invoker;
+use crate::runner::{Cache, Invoker};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(super) struct Setup {
     pub search: DebugSearch,
     /// What plans may rely on for what is counted from its beginning.
     pub scope: Scope,
+    /// Plans of earlier runs.
+    pub cache: Option<Cache>,
     filter: Filter,
     chosen: Chosen,
     branches: bool,
@@ -51,7 +54,16 @@ impl Setup {
         let contexts = *settings.context_from != ContextFrom::Nothing;
         let scope = if contexts { Scope::Part } else { Scope::Whole };
         let branches = *settings.branch;
-        Ok(Self { invoker, directory, search, scope, filter, chosen, branches, default_root })
+        Ok(Self { invoker, directory, search, scope, cache: None, filter, chosen, branches, default_root })
+    }
+
+    /// The same, with plans of earlier runs, where the settings have a place for them.
+    pub(super) fn with_cache(mut self, settings: &Settings, console: Console) -> Self {
+        let Self { directory, default_root, search, .. } = &self;
+        let patterns = (&settings.include_patterns.0, &settings.exclude_patterns.0);
+        let shape = format!("{patterns:?} {directory:?} {default_root:?} {:?}", search.dirs);
+        self.cache = plan_cache::open(settings, directory, shape, console);
+        self
     }
 
     /// The directory whose sources are measured where nothing else is asked for.

@@ -150,6 +150,10 @@ keys! {
     debug_dir: Vec<PathBuf>, Some("--debug-dir"), &[];
     /// Beginnings of source paths, and what replaces them.
     prefix_map: PrefixMap, Some("--prefix-map"), &[];
+    /// Whether plans are kept for the next run.
+    plan_cache: bool, Some("--no-cache"), &[];
+    /// Where they are kept.
+    cache: PathBuf, Some("--cache"), &[];
     /// Whether paths are written relative, and to what.
     relative_files: Relative, None, &[&[alias("run", "relative_files", Form::Same)]];
     /// Which paths mean the same files.

@@ -1,14 +1,15 @@
 //! The three address spaces. They coincide in simple binaries, so a mix-up would pass simple tests:
 //! each has a type of its own, and conversion happens in one place, `Image`.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// An address as the linker assigned it: ELF `p_vaddr`, symbol values, DWARF addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct LinkAddr(pub u64);
 
 /// A byte position in the object file: what uprobes are registered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct FileOffset(pub u64);
 
 /// An address in a running process, after relocation by the load bias.

@@ -1,13 +1,14 @@
 //! The ELF image: segments, code bytes, symbols and unwind tables.
 
 use super::{AddrRange, Bytes, FileOffset, LinkAddr};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
 /// Which object this is: the build-id where there is one, else a hash of the content.
 ///
 /// Device and inode are only where an object was seen, never what it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ObjectId {
     /// The GNU build-id note.
     BuildId(Vec<u8>),

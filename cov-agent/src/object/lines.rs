@@ -1,14 +1,15 @@
 //! The line table: DWARF's line number program, run once (DWARF 5, section 6.2).
 
 use super::LinkAddr;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Index of a [`SourceFile`] in its [`LineTable`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(pub u32);
 
 /// One source file as the debug info names it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// Compilation directory, directory and name joined, `.` and `..` folded lexically. Relative
     /// only where the debug info gives no absolute directory.

@@ -2,6 +2,7 @@
 
 use super::mapped::Mapped;
 use super::{ObjectError, elf};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,6 +44,22 @@ impl DebugSearch {
     #[must_use]
     pub fn nowhere() -> Self {
         Self { dirs: Vec::new(), roots: Vec::new(), opener: Arc::new(|_| Err(io::ErrorKind::NotFound.into())) }
+    }
+
+    /// The same, with `opened` told of every file that it opens.
+    #[must_use]
+    pub fn watched(&self, opened: impl Fn(&Path, &File) + Send + Sync + 'static) -> Self {
+        let opener = Arc::clone(&self.opener);
+        let open = move |path: &Path| opener(path).inspect(|file| opened(path, file));
+        Self { dirs: self.dirs.clone(), roots: self.roots.clone(), opener: Arc::new(open) }
+    }
+
+    /// Opens a file as debug files are opened.
+    ///
+    /// # Errors
+    /// Those of the opener.
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+        (self.opener)(path)
     }
 
     /// Opens and maps `path`.
@@ -97,7 +114,7 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
 }
 
 /// Where an object's debug info was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DebugOrigin {
     /// In the object itself.
     Embedded,

@@ -5,6 +5,7 @@
 mod blocks;
 mod branches;
 mod cfg;
+mod check;
 mod code;
 mod cover;
 mod dominators;
@@ -28,6 +29,7 @@ mod tests;
 mod types;
 mod x86_64;
 
+pub use check::still_holds;
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
 pub use types::{

@@ -83,6 +83,14 @@ pub struct Selection<'a> {
     pub profile: Option<&'a Profile<'a>>,
 }
 
+impl Selection<'_> {
+    /// Whether nothing is left out, and nothing known of earlier runs.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.functions.is_none() && self.lines.is_none() && self.profile.is_none()
+    }
+}
+
 /// A selection, applied to an object.
 pub(super) struct Selected {
     /// By file.

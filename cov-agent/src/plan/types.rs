@@ -21,11 +21,11 @@ pub enum Aim {
 
 /// A condition of x86 conditional jumps: the low nibble of the `jcc` opcode (Intel SDM volume 2,
 /// appendix B, "tttn"), 0 `jo` … 15 `jg`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Condition(pub u8);
 
 /// What one hit of a site adds to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Observe {
     /// One to `slot`.
     Count {
@@ -53,7 +53,7 @@ impl Observe {
 }
 
 /// How the kernel runs a probed instruction, which decides what a hit costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Instruction {
     /// nop, jmp, call, jcc, push: emulated, cheap.
     Emulated,
@@ -63,7 +63,7 @@ pub enum Instruction {
 
 /// An instruction that may carry a probe: an instruction start, decoded from a known function start,
 /// in an executable segment, of a kind that the kernel accepts and the program survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// Its link address.
     pub addr: LinkAddr,
@@ -177,8 +177,7 @@ pub struct ProbePlan {
     pub aim: Aim,
     /// The object's source files, as formulas name them.
     pub files: Vec<SourceFile>,
-    /// The probes, by rising address, each address once. Not written down: who reads a plan has only its counters.
-    #[serde(skip)]
+    /// The probes, by rising address, each address once.
     pub sites: Vec<Site>,
     /// How many counters the sites use.
     pub slots: u32,

@@ -2,6 +2,7 @@
 //!
 //! Generic over the [`Kernel`], so that tests run it without one.
 
+mod cache;
 mod contexts;
 mod journal;
 mod naming;
@@ -12,6 +13,7 @@ mod rights;
 mod tests;
 mod ways;
 
+pub use cache::{Cache, CacheError};
 pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use naming::Naming;
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};

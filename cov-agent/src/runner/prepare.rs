@@ -1,5 +1,6 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
+use super::cache::{self, Cache, Found, Opened};
 use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError};
 use crate::plan::{self, PlanOptions, ProbePlan};
 use rayon::prelude::*;
@@ -53,8 +54,22 @@ pub struct Prepared {
     pub debug: DebugOrigin,
     /// Parts of its debug info that could not be used.
     pub notes: Vec<Note>,
-    /// How long it took to read it, and to plan.
+    /// How long it took to read it, and to plan; to find its plan in the cache, and nothing.
     pub took: [Duration; 2],
+    /// Whether its plan was found in the cache.
+    pub cached: bool,
+}
+
+impl Prepared {
+    /// How its plan came to be and how long that took, for people.
+    #[must_use]
+    pub fn how(&self) -> String {
+        let [read, planned] = self.took;
+        match self.cached {
+            true => format!("plan found in the cache in {read:.1?}"),
+            false => format!("read in {read:.1?}, planned in {planned:.1?}"),
+        }
+    }
 }
 
 /// An object that is not measured.
@@ -83,10 +98,11 @@ pub fn prepare(
     candidates: Vec<Candidate>,
     search: &DebugSearch,
     options: &PlanOptions<'_>,
+    cache: Option<&Cache>,
     done: &(dyn Fn() + Sync),
 ) -> Objects {
     let one = |Candidate { path, file }| {
-        let outcome = prepare_one(&path, file, search, options);
+        let outcome = prepare_one(&path, file, search, options, cache);
         done();
         (path, outcome)
     };
@@ -140,12 +156,31 @@ fn prepare_one(
     file: File,
     search: &DebugSearch,
     options: &PlanOptions<'_>,
+    cache: Option<&Cache>,
 ) -> Result<(Prepared, Vec<PathBuf>), ObjectError> {
     let begun = Instant::now();
-    let object = object::open_file(path, file.try_clone()?, search, options.wanted)?;
-    let opened = Instant::now();
+    let bytes = cache.and_then(|_| cache::bytes_of(&file));
+    let key = cache.zip(bytes.as_ref()).and_then(|(cache, bytes)| cache.key((**bytes).as_ref(), options));
+    let place = cache.zip(key);
+    if let (Some((cache, key)), Some(bytes)) = (&place, &bytes)
+        && let Some(Found { plan, debug, left_out }) = cache.find(key, (**bytes).as_ref(), search, options)
+    {
+        let took = [begun.elapsed(), Duration::ZERO];
+        let prepared = Prepared { path: path.into(), file, plan, debug, notes: Vec::new(), took, cached: true };
+        return Ok((prepared, left_out));
+    }
+    let opened = Opened::default();
+    let object = match &bytes {
+        Some(bytes) => object::parse(path, bytes, &opened.watch(search), options.wanted)?,
+        None => object::open_file(path, file.try_clone()?, search, options.wanted)?,
+    };
+    let read = Instant::now();
     let plan = plan::plan(&object, options);
-    let took = [opened - begun, opened.elapsed()];
+    let took = [read - begun, read.elapsed()];
     let Object { debug, notes, left_out, .. } = object;
-    Ok((Prepared { path: path.into(), file, plan, debug, notes, took }, left_out))
+    let prepared = Prepared { path: path.into(), file, plan, debug, notes, took, cached: false };
+    if let Some((cache, key)) = &place {
+        cache.keep(key, &prepared, &left_out, &opened, options);
+    }
+    Ok((prepared, left_out))
 }

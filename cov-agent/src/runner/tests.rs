@@ -62,6 +62,7 @@ fn prepared(file: &File, id: u8) -> Prepared {
         plan: plan(id),
         debug: DebugOrigin::Embedded,
         notes: Vec::new(),
+        cached: false,
         took: [Duration::ZERO; 2],
     }
 }

@@ -74,8 +74,9 @@ pub(super) fn read_files(
         candidates.retain(|candidate| {
             !is_system_library(&candidate.path) && Key::of(&candidate.file).is_ok_and(|key| known.insert(key))
         });
-        let read =
-            |candidates, scope| setup.planning(&files, scope, |options| prepare(candidates, &search, options, &|| ()));
+        let read = |candidates, scope| {
+            setup.planning(&files, scope, |options| prepare(candidates, &search, options, setup.cache.as_ref(), &|| ()))
+        };
         let copies = || -> Vec<Candidate> {
             let copy = |c: &Candidate| Some(Candidate { path: c.path.clone(), file: c.file.try_clone().ok()? });
             candidates.iter().filter_map(copy).collect()
