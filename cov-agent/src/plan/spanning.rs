@@ -251,7 +251,8 @@ impl<'a> Graph<'a> {
             }
         }
         let mut pieces: Vec<(f64, u32)> = wanted.into_iter().map(|p| (self.cost(p, frequency), p)).collect();
-        pieces.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        // Of equal ones the later is spared: what cuts a run short lies behind the probe.
+        pieces.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
         for (_, piece) in pieces {
             if !self.spare(piece) {
                 self.probed.insert(piece);

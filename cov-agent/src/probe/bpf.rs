@@ -131,7 +131,9 @@ impl Bpf {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| ProbeError::of(file, error))?.get();
         let multi = !options.one_by_one && has_multi()?;
         let program = if multi { "hit_multi" } else { "hit" };
-        let spare = if multi { usize::MAX } else { descriptors::for_probes() };
+        // Raised in every case: counters, processes and events have descriptors too.
+        let room = descriptors::for_probes();
+        let spare = if multi { usize::MAX } else { room };
         let hit: &mut UProbe = find(&mut programs, program)?;
         hit.load().map_err(|error| ProbeError::of("loading the counting program", error))?;
         if options.follow || options.contexts.is_some() {
