@@ -84,6 +84,21 @@ fn processes_and_threads_of_every_kind_are_counted() {
     }
 }
 
+/// Functions and classes on one line, which begin on the line that defines them: it is entered by both.
+#[test]
+fn code_that_begins_on_the_line_that_defines_it() {
+    const MAIN: &str = "class L:\n    def __init__(self, n): self.l = list(range(n))\n\
+                        def outer():\n    def inner(c): return c\n    return inner(1)\n\
+                        def made():\n    class S:\n        x = 1\n    return S\n\
+                        for n in range(3):\n    L(n), outer(), made()\n";
+    for python in pythons() {
+        let dir = Workdir::new(&[("main.py", MAIN)]);
+        drop(run(&dir.path(), &[], &python, &["main.py"]));
+        let want = [(1, 2), (2, 4), (3, 1), (4, 6), (5, 3), (6, 1), (7, 6), (8, 3), (9, 3), (10, 4), (11, 3)];
+        assert_eq!(lines(&counted(&dir.path()), "main.py"), want, "{}", python.display());
+    }
+}
+
 /// A module in a zip file, code that is compiled under the name of a file, and code that has none.
 #[test]
 fn code_from_odd_places() {

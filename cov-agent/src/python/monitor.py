@@ -44,6 +44,8 @@ free = COUNTERS // 8
 # By id(code): the word that counts line 0, if it had one. The code objects are kept, so that no id is used again.
 base = {}
 kept = []
+# By id(code): code whose start is to be told of each time.
+starting = set()
 # By (id(code), offset): the line that begins anew by this jump, or None.
 jumps = {}
 
@@ -126,8 +128,15 @@ def enroll(code, full):
     monitoring.set_local_events(tool, code, events)
 
 
+def line_at(code, offset):
+    """The line of the instruction there."""
+    return next((line for start, end, line in code.co_lines() if start <= offset < end), None)
+
+
 def begun(code, offset):
     """A function, or a module, is entered."""
+    if id(code) in starting:
+        return None
     try:
         name = code.co_filename
         if name not in names:
@@ -136,6 +145,10 @@ def begun(code, offset):
         if full is not None and id(code) not in base:
             with lock:
                 enroll(code, full)
+        # Python 3.13 tells no more of a line that begins with the code itself, once the code's start is switched off.
+        if counted and id(code) in base and line_at(code, offset) == line_at(code, offset + 2):
+            starting.add(id(code))
+            return None
     except Exception:
         words[FLAGS] |= FULL
     return DISABLE
@@ -156,13 +169,8 @@ def jump(code, offset, target):
     """A jump back to its own line enters the line anew, as sys.settrace sees it. LINE is not told of it."""
     key = id(code), offset
     if key not in jumps:
-        lines = {}
-        for start, end, line in code.co_lines():
-            for at in (offset, target):
-                if start <= at < end:
-                    lines[at] = line
-        same = target <= offset and lines.get(offset) == lines.get(target)
-        jumps[key] = lines.get(offset) if same else None
+        same = target <= offset and line_at(code, offset) == line_at(code, target)
+        jumps[key] = line_at(code, offset) if same else None
     line = jumps[key]
     if line is None:
         return DISABLE
