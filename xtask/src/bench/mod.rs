@@ -37,6 +37,10 @@ struct Measured {
     processes: u32,
     plain_ms: f64,
     agent_ms: f64,
+    /// With the plan out of the cache.
+    cached_ms: f64,
+    /// Finding the plan there.
+    from_cache_ms: f64,
     compiled_ms: Option<f64>,
     disarm_ms: f64,
     said: Said,
@@ -132,17 +136,26 @@ fn measure(agent: &Path, dir: &Path, program: &Program, rounds: usize) -> Result
         command.args(&program.args).current_dir(dir).env("LLVM_PROFILE_FILE", dir.join("default.profraw"));
         command
     };
-    let mut measured = Command::new(agent);
-    measured.args(["run", "--verbose"]).args(cov_tests::sources()).args(["--format", "lcov,json", "--output"]);
-    measured.arg(dir.join("coverage")).arg("--").arg(&program.plain).args(&program.args).current_dir(dir);
+    let with = |options: &[&str]| {
+        let mut measured = Command::new(agent);
+        measured.args(["run", "--verbose"]).args(options).args(cov_tests::sources()).args(["--format", "lcov,json"]);
+        measured.arg("--output").arg(dir.join("coverage")).arg("--").arg(&program.plain).args(&program.args);
+        measured.current_dir(dir);
+        measured
+    };
+    // So that the cache has its plan.
+    measure::once(&mut with(&["--cache", "plans"]))?;
     // A build for coverage is run in any case: where there is none, the plain one once more.
     let compiled = call(program.compiled.as_deref().unwrap_or(&program.plain));
-    let [plain, measured, compiled] = interleaved(rounds, [call(&program.plain), measured, compiled])?;
+    let commands = [call(&program.plain), with(&["--no-cache"]), with(&["--cache", "plans"]), compiled];
+    let [plain, measured, cached, compiled] = interleaved(rounds, commands)?;
     Ok(Measured {
         name: program.name.clone(),
         processes: program.processes,
         plain_ms: plain.millis(),
         agent_ms: measured.millis(),
+        cached_ms: cached.millis(),
+        from_cache_ms: said::from_cache(cached.said())?,
         compiled_ms: program.compiled.as_ref().map(|_| compiled.millis()),
         disarm_ms: measured.median(|cost| cost.after.as_secs_f64() * 1e3),
         said: Said::read(measured.said())?,
@@ -162,6 +175,8 @@ impl Measured {
             "hits": hits,
             "plain_ms": self.plain_ms,
             "agent_ms": self.agent_ms,
+            "cached_ms": self.cached_ms,
+            "from_cache_ms": self.from_cache_ms,
             "compiled_ms": self.compiled_ms,
             "read_ms": read_ms,
             "plan_ms": plan_ms,

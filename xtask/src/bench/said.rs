@@ -54,6 +54,12 @@ impl Said {
     }
 }
 
+/// How long the first plan took to be found in the cache, in milliseconds.
+pub(super) fn from_cache(text: &str) -> Result<f64> {
+    let found = text.split_once("plan found in the cache in ").and_then(|(_, rest)| rest.lines().next());
+    millis(found.with_context(|| format!("no plan was found in the cache: {text}"))?)
+}
+
 /// A time as the agent prints it: `4.3ms`.
 fn millis(text: &str) -> Result<f64> {
     let at = text.find(|c: char| c.is_alphabetic() || c == 'µ').context("a time without unit")?;
@@ -100,5 +106,7 @@ cov-agent: peak memory 10240 kB, of the program 2048 kB
         assert_eq!(said, expected);
         assert!(Said::read("nothing").is_err());
         assert!(millis("3 apples").is_err());
+        assert_eq!(from_cache("debug info in the object, plan found in the cache in 2.5ms\n").unwrap(), 2.5);
+        assert!(from_cache(text).is_err());
     }
 }

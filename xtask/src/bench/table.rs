@@ -6,16 +6,16 @@ use std::fmt::Write as _;
 /// Two tables: what a run costs, and where the agent's own time and memory go.
 pub(super) fn render(results: &[Measured]) -> String {
     let mut out = String::from(
-        "| program | lines | probes | hits | plain | with the agent | as a ratio | compiled for coverage | as a ratio |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| program | lines | probes | hits | plain | with the agent | as a ratio | from the cache | compiled for coverage | as a ratio |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    for Measured { name, plain_ms, agent_ms, compiled_ms, said, .. } in results {
+    for Measured { name, plain_ms, agent_ms, cached_ms, compiled_ms, said, .. } in results {
         let ratio = |ms: f64| format!("{:.1}", ms / plain_ms);
         let compiled = compiled_ms.map_or("–".to_owned(), |ms| format!("{ms:.1} ms"));
         let compiled_ratio = compiled_ms.map_or("–".to_owned(), ratio);
         let _ = writeln!(
             out,
-            "| {name} | {} | {} | {} | {plain_ms:.1} ms | {agent_ms:.1} ms | {} | {compiled} | {compiled_ratio} |",
+            "| {name} | {} | {} | {} | {plain_ms:.1} ms | {agent_ms:.1} ms | {} | {cached_ms:.1} ms | {compiled} | {compiled_ratio} |",
             said.lines,
             said.probes,
             said.hits,
@@ -23,13 +23,13 @@ pub(super) fn render(results: &[Measured]) -> String {
         );
     }
     out.push_str(
-        "\n| program | read | plan | arm | write | disarm afterwards | agent's memory | program's memory |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|\n",
+        "\n| program | read | plan | both from the cache | arm | write | disarm afterwards | agent's memory | program's memory |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    for Measured { name, said, disarm_ms, .. } in results {
+    for Measured { name, said, disarm_ms, from_cache_ms, .. } in results {
         let _ = writeln!(
             out,
-            "| {name} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {disarm_ms:.0} ms | {:.0} MiB | {:.0} MiB |",
+            "| {name} | {:.1} ms | {:.1} ms | {from_cache_ms:.1} ms | {:.1} ms | {:.1} ms | {disarm_ms:.0} ms | {:.0} MiB | {:.0} MiB |",
             said.read_ms, said.plan_ms, said.arm_ms, said.write_ms, said.agent_mib, said.program_mib,
         );
     }
