@@ -47,6 +47,8 @@ impl UnitKey {
     pub const GOROUTINE: u32 = 1;
     /// The process itself: the value is the context that it was in before.
     pub const PROCESS: u32 = 2;
+    /// A thread that makes a goroutine: the value is the context of the one that asks.
+    pub const SPAWNING: u32 = 3;
 }
 
 /// What a piece of news says.

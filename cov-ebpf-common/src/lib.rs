@@ -6,6 +6,7 @@ mod contexts;
 mod cookie;
 mod counters;
 mod flags;
+mod mark;
 mod python;
 
 pub use contexts::{
@@ -15,6 +16,7 @@ pub use contexts::{
 pub use cookie::{Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_STRIPES_LOG2};
 pub use counters::{Striping, index};
 pub use flags::holds;
+pub use mark::{Act, Layout, Mark, Register, VARIABLES};
 pub use python::{
     MAX_PREFIXES, MAX_PYTHON_FILES, MAX_PYTHON_LINES, NAME_BYTES, Operand, PYTHON_FILES, PYTHON_LINES, PYTHON_PREFIXES,
     PythonLine, PythonName,

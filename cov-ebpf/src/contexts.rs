@@ -28,10 +28,10 @@ static USERS: Array<u64, { MAX_CONTEXTS as usize }> = Array::new();
 static FREE: Queue<u32, { MAX_CONTEXTS as usize }> = Queue::new();
 
 #[btf_map]
-static UNITS: HashMap<UnitKey, u32, { MAX_UNITS as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static UNITS: HashMap<UnitKey, u32, { MAX_UNITS as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 #[btf_map]
-static NEWS: RingBuf<News, { NEWS_BYTES as usize }> = RingBuf::new();
+pub static NEWS: RingBuf<News, { NEWS_BYTES as usize }> = RingBuf::new();
 
 /// News of a program that is executed.
 #[repr(C)]
@@ -70,40 +70,50 @@ pub fn count(context: u32, object: u32, slot: u32) -> bool {
     }
 }
 
-/// The context that the running thread of a process in the context `process_context` is in.
+/// The context that a hit in a process in the context `process_context` belongs to. `r14` is where Go's
+/// code has the running goroutine.
 #[inline(always)]
-pub fn of_current(process: u32, process_context: u32) -> u32 {
+pub fn of_hit(process: u32, process_context: u32, r14: impl FnOnce() -> u64) -> u32 {
     if task::contexts() & Config::UNITS == 0 {
         return process_context;
     }
-    match unit(&thread(process)) {
+    if let Some(context) = unit(&thread(process)) {
+        return if is_open(context) { context } else { process_context };
+    }
+    match unit(&UnitKey { process, kind: UnitKey::GOROUTINE, unit: r14() }) {
         Some(context) if is_open(context) => context,
         _ => process_context,
     }
 }
 
+/// The context that the running thread of a process in the context `process_context` is in.
+#[inline(always)]
+fn of_current(process: u32, process_context: u32) -> u32 {
+    of_hit(process, process_context, || 0)
+}
+
 /// The running thread.
 #[inline(always)]
-fn thread(process: u32) -> UnitKey {
+pub fn thread(process: u32) -> UnitKey {
     UnitKey { process, kind: UnitKey::THREAD, unit: bpf_get_current_pid_tgid() & 0xffff_ffff }
 }
 
 /// The context that a unit was put into.
 #[inline(always)]
-fn unit(key: &UnitKey) -> Option<u32> {
+pub fn unit(key: &UnitKey) -> Option<u32> {
     // SAFETY: whatever happens to the entry meanwhile, a number is read.
     unsafe { UNITS.get(key) }.copied()
 }
 
 /// Whether a context goes on.
 #[inline(always)]
-fn is_open(context: u32) -> bool {
+pub fn is_open(context: u32) -> bool {
     USERS.get(context).is_some_and(|users| *users & OVER == 0)
 }
 
 /// A new context, with one user.
 #[inline(always)]
-fn begin() -> Option<u32> {
+pub fn begin() -> Option<u32> {
     let Ok(Some(context)) = FREE.pop() else {
         lose(Loss::NoContext);
         return None;
@@ -114,7 +124,7 @@ fn begin() -> Option<u32> {
 
 /// One more is in the context.
 #[inline(always)]
-fn enter(context: u32) {
+pub fn enter(context: u32) {
     change(context, 1);
 }
 
@@ -125,7 +135,7 @@ pub fn leave(context: u32) {
 }
 
 #[inline(always)]
-fn change(context: u32, by: u64) {
+pub fn change(context: u32, by: u64) {
     if context != 0
         && let Some(users) = USERS.get_ptr_mut(context)
     {
@@ -142,6 +152,19 @@ fn exec(_: RawTracePointContext) {
     let contexts = task::contexts();
     if contexts & (Config::BY_ARGUMENTS | Config::BY_ENVIRONMENT) == 0 {
         return;
+    }
+    if contexts & Config::UNITS != 0 {
+        // What told the test is gone with the program that told it.
+        let key = UnitKey { process, kind: UnitKey::PROCESS, unit: 0 };
+        if let Some(before) = unit(&key) {
+            let _ = UNITS.remove(&key);
+            leave(before);
+        }
+        let key = thread(process);
+        if let Some(own) = unit(&key) {
+            let _ = UNITS.remove(&key);
+            leave(own);
+        }
     }
     let Some(context) = begin() else { return };
     // SAFETY: the map has the number as long as the process is counted; nobody else changes it now, since the
@@ -199,6 +222,13 @@ pub fn ended(process: u32, process_context: u32, task: Task, last: bool) {
             leave(context);
         }
     }
+    if last && task::contexts() & Config::UNITS != 0 {
+        let key = UnitKey { process, kind: UnitKey::PROCESS, unit: 0 };
+        if let Some(before) = unit(&key) {
+            let _ = UNITS.remove(&key);
+            leave(before);
+        }
+    }
     if last && process_context != 0 {
         tell(News { status, ..news(NewsKind::Ended, process_context, 0, process) });
         leave(process_context);
@@ -213,7 +243,7 @@ fn tell(news: News) {
 }
 
 #[inline(always)]
-fn news(kind: NewsKind, context: u32, other: u32, process: u32) -> News {
+pub fn news(kind: NewsKind, context: u32, other: u32, process: u32) -> News {
     // SAFETY: the helpers have no requirements.
     let (time, cgroup) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
     let kind = kind as u32;

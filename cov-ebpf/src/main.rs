@@ -9,6 +9,7 @@
 #![expect(internal_features, reason = "the only way to an atomic addition on this target")]
 
 mod contexts;
+mod marks;
 mod python;
 mod task;
 
@@ -61,7 +62,9 @@ fn hit_any(ctx: &ProbeContext) {
         }
     }
     if contexts::wanted() {
-        let context = contexts::of_current(process, context);
+        // SAFETY: the kernel lets a uprobe program read the registers it is called with.
+        let r14 = || unsafe { core::ptr::read_volatile(&raw const (*ctx.regs).r14) };
+        let context = contexts::of_hit(process, context, r14);
         if context != 0 && contexts::count(context, cookie.object(), slot) {
             return;
         }

@@ -181,8 +181,8 @@ pub struct RunArgs {
     /// Measure the program's own process only, not those that it starts
     #[arg(long)]
     pub no_follow: bool,
-    /// Tell apart what each executed program ran: name its context after env:NAME, arg:NUMBER,
-    /// cmdline, cgroup or process
+    /// Tell apart what each test ran (test), or each executed program: name its context after env:NAME,
+    /// arg:NUMBER, cmdline, cgroup or process
     #[arg(long, value_name = "SOURCE")]
     pub context_from: Option<ContextFrom>,
     /// Who counts lines of Python: auto, monitoring, usdt, coverage or off

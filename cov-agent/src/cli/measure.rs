@@ -92,7 +92,11 @@ impl<'a> Measurement<'a> {
             begun.elapsed()
         ));
         let one_by_one = !kernel.is_multi();
-        let runner = CoverageTestRunner::new(kernel, collector);
+        let mut runner = CoverageTestRunner::new(kernel, collector);
+        if options.contexts.is_some() {
+            let (from, limit) = setup.contexts.clone();
+            runner.name_contexts(Naming::new(from), usize::try_from(limit).unwrap_or(usize::MAX));
+        }
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
         let (journal, usdt) = (None, None);
         let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal, usdt };
@@ -190,11 +194,6 @@ impl<'a> Measurement<'a> {
     /// The processes that are counted now.
     pub(super) fn tracked(&mut self) -> Result<Vec<u32>, Message> {
         self.runner.kernel_mut().tracked_processes().map_err(|e| probe_message(&e))
-    }
-
-    /// Names the contexts that the kernel was told to tell apart.
-    pub(super) fn name_contexts(&mut self, naming: Naming, limit: u64) {
-        self.runner.name_contexts(naming, usize::try_from(limit).unwrap_or(usize::MAX));
     }
 
     /// Waits until there is news of contexts.

@@ -9,7 +9,7 @@ use super::message::{Message, Slug, chain};
 use super::python::Python;
 use super::setup::Setup;
 use crate::config::Settings;
-use crate::probe::{ContextOptions, Options};
+use crate::probe::Options;
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::{Candidate, Naming};
@@ -42,8 +42,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     candidates.extend(libraries(&setup, &candidates[0], &Loading::own(&setup), console));
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening the program", &e))?;
-    let naming = Naming::new(settings.context_from.value.clone());
-    let contexts = naming.executed_with().map(|area| ContextOptions { executed: Some(area) });
+    let contexts = Naming::new(settings.context_from.value.clone()).wanted();
     let options = Options { follow: settings.follow.value, contexts, python: python.in_kernel(), ..Options::default() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {
@@ -54,9 +53,6 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     });
     let (mut measurement, skipped) = armed?;
     let later = later.map_err(|_| failed("looking for libraries", &io::ErrorKind::Other.into()))?;
-    if contexts.is_some() {
-        measurement.name_contexts(naming, settings.max_contexts.value);
-    }
     python.watch(&mut measurement)?;
     measurement.track(held.pid())?;
     if let Some(file) = &interpreter {

@@ -25,6 +25,8 @@ pub(super) struct Setup {
     pub search: DebugSearch,
     /// What plans may rely on for what is counted from its beginning.
     pub scope: Scope,
+    /// What contexts are named after, and how many are told apart.
+    pub contexts: (ContextFrom, u64),
     /// Plans of earlier runs.
     pub cache: Option<Cache>,
     filter: Filter,
@@ -51,10 +53,10 @@ impl Setup {
         let mut search = DebugSearch::with_opener(move |path| opener.open(path));
         search.dirs.splice(0..0, settings.debug_dir.iter().cloned());
         // A context may begin and end anywhere.
-        let contexts = *settings.context_from != ContextFrom::Nothing;
-        let scope = if contexts { Scope::Part } else { Scope::Whole };
+        let contexts = (settings.context_from.value.clone(), settings.max_contexts.value);
+        let scope = if contexts.0 == ContextFrom::Nothing { Scope::Whole } else { Scope::Part };
         let branches = *settings.branch;
-        Ok(Self { invoker, directory, search, scope, cache: None, filter, chosen, branches, default_root })
+        Ok(Self { invoker, directory, search, scope, contexts, cache: None, filter, chosen, branches, default_root })
     }
 
     /// The same, with plans of earlier runs, where the settings have a place for them.
@@ -62,7 +64,10 @@ impl Setup {
         let Self { directory, default_root, search, .. } = &self;
         let patterns = (&settings.include_patterns.0, &settings.exclude_patterns.0);
         let shape = format!("{patterns:?} {directory:?} {default_root:?} {:?}", search.dirs);
-        self.cache = plan_cache::open(settings, directory, shape, console);
+        // What tells tests apart is in the object, not in its plan.
+        if self.contexts.0 != ContextFrom::Test {
+            self.cache = plan_cache::open(settings, directory, shape, console);
+        }
         self
     }
 

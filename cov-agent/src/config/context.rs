@@ -21,6 +21,8 @@ pub enum ContextFrom {
     ControlGroup,
     /// The process: its arguments, number and start.
     Process,
+    /// The test, as the test framework tells it.
+    Test,
 }
 
 impl FromStr for ContextFrom {
@@ -33,6 +35,7 @@ impl FromStr for ContextFrom {
                 "cmdline" => Some(Self::CommandLine),
                 "cgroup" => Some(Self::ControlGroup),
                 "process" => Some(Self::Process),
+                "test" => Some(Self::Test),
                 _ => None,
             },
             Some(("env", name)) => {
@@ -55,13 +58,14 @@ impl fmt::Display for ContextFrom {
             Self::CommandLine => f.write_str("cmdline"),
             Self::ControlGroup => f.write_str("cgroup"),
             Self::Process => f.write_str("process"),
+            Self::Test => f.write_str("test"),
         }
     }
 }
 
 impl Value for ContextFrom {
     fn allowed() -> String {
-        "env:NAME, arg:NUMBER, cmdline, cgroup, process, or nothing".to_owned()
+        "test, env:NAME, arg:NUMBER, cmdline, cgroup, process, or nothing".to_owned()
     }
 
     fn read(raw: &Raw) -> Result<Self, Bad> {
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_shown() {
-        for text in ["", "env:TEST_NAME", "arg:2", "cmdline", "cgroup", "process"] {
+        for text in ["", "env:TEST_NAME", "arg:2", "cmdline", "cgroup", "process", "test"] {
             assert_eq!(text.parse::<ContextFrom>().unwrap().show(), text);
         }
         for bad in ["env:", "env:A=B", "arg:", "arg:-1", "arg:x", "process:1", "comm"] {

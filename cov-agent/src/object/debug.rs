@@ -10,7 +10,7 @@ use super::programs::{self, RawSequence};
 use super::split::{self, Split};
 use super::units::{Space, view};
 use super::{DebugSearch, FileId, FunctionCopy, Functions, Image, LineTable, Note, ObjectError, Row, Sequence, Wanted};
-use super::{copies, locate, sections};
+use super::{copies, locate, members, sections};
 use gimli::{EndianSlice, LittleEndian};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ pub(super) struct DebugInfo {
     pub(super) functions: Functions,
     pub(super) left_out: Vec<PathBuf>,
     pub(super) notes: Vec<Note>,
+    pub(super) go_test_name: Option<u16>,
 }
 
 /// What debug info is read from.
@@ -70,7 +71,7 @@ pub(super) fn read(source: &Source<'_, '_>) -> Result<DebugInfo, ObjectError> {
     let left_out = left_out(&main, &others);
     if wanted.is_empty() {
         let (lines, functions) = (LineTable::default(), Functions::default());
-        return Ok(DebugInfo { image: None, lines, functions, left_out, notes });
+        return Ok(DebugInfo { image: None, lines, functions, left_out, notes, go_test_name: None });
     }
     let image = (source.image)()?;
     let code = CodeMap::new(&image);
@@ -79,7 +80,12 @@ pub(super) fn read(source: &Source<'_, '_>) -> Result<DebugInfo, ObjectError> {
     let raw = read_copies(source, &world, &code, &wanted, &budget, &mut notes)?;
     let copies = copies::settle(raw, &image.symbols);
     let (lines, functions) = assemble(sequences, copies, paths)?;
-    Ok(DebugInfo { image: Some(image), lines, functions, left_out, notes })
+    // Go's linker puts the types of all packages into one unit.
+    let tests = main.units.iter().any(|unit| unit.dwarf.name.is_some_and(|name| name.slice() == b"testing"));
+    let go_test_name =
+        tests.then(|| members::offset(&main, &["runtime", "testing"], "testing.common", "name")).flatten();
+    let go_test_name = go_test_name.and_then(|offset| u16::try_from(offset).ok());
+    Ok(DebugInfo { image: Some(image), lines, functions, left_out, notes, go_test_name })
 }
 
 /// The units that have a wanted file, and those that have not, of those with a line table.

@@ -44,13 +44,8 @@ pub fn find(path: &Path, file: File, provider: &str, name: &str) -> Result<Optio
     let data = (*mapped).as_ref();
     let elf = elf::parse(data, elf::Kind::Program)?;
     let image = elf::bare_image(path, Arc::clone(&mapped) as super::Bytes, &elf)?;
-    let section = |wanted: &[u8]| {
-        let sections = elf.elf_section_table();
-        sections.iter().find(|section| sections.section_name(LE, section).is_ok_and(|name| name == wanted))
-    };
-    let base = section(b".stapsdt.base").map(|section| section.sh_addr.get(LE));
-    let notes = section(b".note.stapsdt").and_then(|section| section.data(LE, data).ok()).unwrap_or_default();
-    let found = Notes(notes).find_map(|(kind, content)| {
+    let (base, mut notes) = sections(&elf, data);
+    let found = notes.find_map(|(kind, content)| {
         let note = Note::read(content).filter(|note| kind == NT_STAPSDT && note.provider == provider.as_bytes())?;
         // Whoever linked the file once more moved the marker as far as the section.
         let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
@@ -60,6 +55,47 @@ pub fn find(path: &Path, file: File, provider: &str, name: &str) -> Result<Optio
         (note.name == name.as_bytes()).then_some(Marker { offset: place(note.address)?, semaphore, arguments })
     });
     if mapped.changed() { Err(ObjectError::Changed) } else { Ok(found) }
+}
+
+/// A marker by its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its instruction.
+    pub addr: LinkAddr,
+    /// Who provides it.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// Where its arguments lie, as the note says it.
+    pub arguments: String,
+}
+
+/// No program has more.
+const MAX: usize = 1 << 16;
+
+/// Every marker of an object.
+pub(super) fn all(elf: &elf::Elf<'_>, data: &[u8]) -> Vec<Named> {
+    let (base, notes) = sections(elf, data);
+    let named = |(kind, content)| {
+        let note = Note::read(content).filter(|_| kind == NT_STAPSDT)?;
+        let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
+        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        let (provider, name) = (text(note.provider), text(note.name));
+        let addr = LinkAddr(note.address.wrapping_add(moved));
+        Some(Named { addr, provider, name, arguments: note.arguments.to_owned() })
+    };
+    notes.filter_map(named).take(MAX).collect()
+}
+
+/// Where `.stapsdt.base` lies, and the notes.
+fn sections<'a>(elf: &elf::Elf<'_>, data: &'a [u8]) -> (Option<u64>, Notes<'a>) {
+    let section = |wanted: &[u8]| {
+        let sections = elf.elf_section_table();
+        sections.iter().find(|section| sections.section_name(LE, section).is_ok_and(|name| name == wanted))
+    };
+    let base = section(b".stapsdt.base").map(|section| section.sh_addr.get(LE));
+    let notes = section(b".note.stapsdt").and_then(|section| section.data(LE, data).ok()).unwrap_or_default();
+    (base, Notes(notes))
 }
 
 /// Notes of an ELF section: type and content of each.

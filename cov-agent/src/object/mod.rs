@@ -19,6 +19,7 @@ mod lines;
 mod locate;
 mod mapped;
 pub mod markers;
+mod members;
 mod names;
 pub mod needed;
 mod paths;
@@ -65,6 +66,10 @@ pub struct Object {
     pub left_out: Vec<PathBuf>,
     /// What had to be left out although it was wanted.
     pub notes: Vec<Note>,
+    /// Where Go's `testing.common` has a test's name, in bytes from its beginning.
+    pub go_test_name: Option<u16>,
+    /// Places that somebody named for tools.
+    pub markers: Vec<markers::Named>,
 }
 
 /// Opens the object at `path` with this process's own rights, and its debug info wherever `search` finds it.
@@ -120,6 +125,8 @@ pub fn parse(path: &Path, bytes: &Bytes, search: &DebugSearch, wanted: &Wanted<'
         debug: located.origin,
         left_out: found.left_out,
         notes: found.notes,
+        go_test_name: found.go_test_name,
+        markers: markers::all(&elf, data),
     })
 }
 

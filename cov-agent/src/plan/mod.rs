@@ -17,6 +17,7 @@ mod graph;
 mod incidental;
 mod jump_tables;
 mod lines;
+mod marks;
 mod returns;
 mod rows;
 mod selection;
@@ -31,6 +32,7 @@ mod x86_64;
 
 pub use check::still_holds;
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
+pub use marks::{Framework, MarkAct, MarkSite, marks};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,

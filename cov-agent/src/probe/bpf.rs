@@ -8,7 +8,9 @@ use super::error::system_error;
 use super::links::{attach, close, touch};
 use super::missed;
 use super::pins::{self, Pins};
-use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, ProbeError, Refused, namespace};
+use super::{
+    Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, namespace,
+};
 use crate::plan::{Observe, Site};
 use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink};
@@ -59,6 +61,8 @@ impl Default for Options {
 pub struct ContextOptions {
     /// Whether each executed program does, and with what its context comes.
     pub executed: Option<Area>,
+    /// Whether marks do, for the thread or goroutine that reaches them.
+    pub marks: bool,
 }
 
 /// A part of a program's memory.
@@ -77,7 +81,7 @@ impl ContextOptions {
             Some(Area::Arguments) => Config::BY_ARGUMENTS,
             Some(Area::Environment) => Config::BY_ENVIRONMENT,
         };
-        Config::CONTEXTS | executed
+        Config::CONTEXTS | executed | if self.marks { Config::UNITS } else { 0 }
     }
 }
 
@@ -225,6 +229,28 @@ impl Bpf {
         })
     }
 
+    /// Links for the marks of an object.
+    pub(super) fn link_marks(
+        &mut self,
+        object: ArmedId,
+        file: &File,
+        points: &[UProbeAttachPoint<'static>],
+    ) -> Result<(), ProbeError> {
+        let name = if self.is_multi() { "mark_multi" } else { "mark" };
+        let program: &mut UProbe = find(&mut self.programs, name)?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(ProbeError::of("loading the program for marks", error)),
+        }
+        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let Outcome { links, .. } = bisect::arm(points.len(), points.len(), |range| {
+            attach(program, &target, points.get(range).unwrap_or_default())
+        })?;
+        let place = self.objects.get_mut(object.0 as usize).and_then(Option::as_mut).ok_or(ProbeError::NotArmed)?;
+        place.links.extend(links);
+        Ok(())
+    }
+
     /// Links for all of `points` that the kernel takes.
     fn link(
         &mut self,
@@ -325,6 +351,10 @@ impl Kernel for Bpf {
         losses.hits = losses.hits.saturating_add(self.missed(self.program));
         losses.processes = losses.processes.saturating_add(self.missed("fork"));
         Ok(losses)
+    }
+
+    fn mark(&mut self, object: ArmedId, file: &File, marks: &[NumberedMark]) -> Result<(), ProbeError> {
+        self.arm_marks(object, file, marks)
     }
 
     fn news(&mut self) -> Vec<ContextNews> {

@@ -27,7 +27,7 @@ pub enum ContextNews {
         /// Whether that is all.
         whole: bool,
     },
-    /// A mark was reached, and the context began.
+    /// A mark was reached: the context began.
     Entered {
         /// The new context.
         context: u32,

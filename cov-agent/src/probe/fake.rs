@@ -1,7 +1,7 @@
 //! A kernel for tests that need none: it counts only what is attached, refuses what it is told to
 //! refuse, and can run out of room.
 
-use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, Pins, ProbeError, Refused};
+use super::{Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, Pins, ProbeError, Refused};
 use crate::plan::{Observe, Site};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,6 +19,8 @@ pub(crate) struct Fake {
     /// Counted processes, and the context that each is in.
     tracked: BTreeMap<u32, u32>,
     news: Vec<ContextNews>,
+    /// Marks that are armed.
+    pub(crate) marks: Vec<NumberedMark>,
     /// By context, object and slot.
     context_counts: BTreeMap<(u32, u32, u32), u64>,
     /// Contexts whose number was given free.
@@ -47,6 +49,7 @@ impl Default for Fake {
             objects: Vec::new(),
             tracked: BTreeMap::new(),
             news: Vec::new(),
+            marks: Vec::new(),
             context_counts: BTreeMap::new(),
             released: Vec::new(),
             losses: KernelLosses::default(),
@@ -176,6 +179,12 @@ impl Kernel for Fake {
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
         let object = self.objects.get_mut(object.0 as usize).and_then(Option::take);
         object.map(|object| object.counters).ok_or(ProbeError::NotArmed)
+    }
+
+    fn mark(&mut self, object: ArmedId, _: &File, marks: &[NumberedMark]) -> Result<(), ProbeError> {
+        self.counters(object)?;
+        self.marks.extend(marks);
+        Ok(())
     }
 
     fn news(&mut self) -> Vec<ContextNews> {

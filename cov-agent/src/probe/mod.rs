@@ -14,6 +14,7 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod links;
+mod marks;
 mod missed;
 mod namespace;
 mod pins;
@@ -26,6 +27,7 @@ pub use bpf::{Area, Bpf, ContextOptions, Options};
 pub use contexts::{ContextCount, ContextNews};
 pub use error::ProbeError;
 pub use facts::{Fact, Facts, Verdict, facts};
+pub use marks::NumberedMark;
 pub use pins::Pins;
 pub use prices::Prices;
 
@@ -141,6 +143,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the object is not armed.
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError>;
+
+    /// Arms marks in the file of an armed object: contexts begin and end there. They go with the object.
+    ///
+    /// # Errors
+    /// When the object is not armed, or the kernel fails.
+    fn mark(&mut self, object: ArmedId, file: &File, marks: &[NumberedMark]) -> Result<(), ProbeError>;
 
     /// What is new of contexts since the last call, in the order in which it happened.
     fn news(&mut self) -> Vec<ContextNews>;

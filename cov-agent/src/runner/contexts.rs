@@ -1,9 +1,10 @@
 //! The contexts of a measurement: their names, and the counts of those that are over.
 
+use super::Prepared;
 use super::naming::Naming;
 use super::record::ContextHits;
 use crate::coverage::{CoverageCollector, LossKind};
-use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, ProbeError};
+use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, NumberedMark, ProbeError};
 use crate::process::Ending;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -51,6 +52,11 @@ impl Contexts {
             endings: BTreeMap::new(),
             merged: 0,
         }
+    }
+
+    /// The marks of an object that are to be armed.
+    pub(super) fn marks_of(&mut self, prepared: &Prepared) -> Vec<NumberedMark> {
+        self.naming.marks_of(prepared)
     }
 
     /// Takes note of what is new, and of what is over.

@@ -5,6 +5,7 @@
 mod cache;
 mod contexts;
 mod journal;
+mod marks;
 mod naming;
 mod prepare;
 mod record;
@@ -110,9 +111,16 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// # Errors
     /// The kernel arms nothing: no privilege, no memory.
     pub fn setup_coverage_hooks(&mut self, objects: Vec<Prepared>) -> Result<(), ProbeError> {
-        for Prepared { path, file, plan, .. } in objects {
+        for prepared in objects {
+            let armed = self.kernel.attach(&prepared.file, &prepared.plan.sites, prepared.plan.slots)?;
+            if let Some(contexts) = &mut self.contexts {
+                let marks = contexts.marks_of(&prepared);
+                if !marks.is_empty() {
+                    self.kernel.mark(armed.id, &prepared.file, &marks)?;
+                }
+            }
+            let Prepared { path, file, plan, .. } = prepared;
             let version = Key::of(&file).ok();
-            let armed = self.kernel.attach(&file, &plan.sites, plan.slots)?;
             let mut dead = BTreeSet::new();
             for refused in &armed.refused {
                 let Some(site) = plan.sites.get(refused.site) else { continue };

@@ -1,7 +1,9 @@
 //! The names of contexts, from what the kernel side tells.
 
+use super::Prepared;
+use super::marks::{Marks, stem};
 use crate::config::ContextFrom;
-use crate::probe::{Area, ContextNews};
+use crate::probe::{Area, ContextNews, ContextOptions, NumberedMark};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,24 +18,33 @@ const MAX_NAME: usize = 1000;
 pub struct Naming {
     from: ContextFrom,
     groups: HashMap<u64, String>,
+    marks: Marks,
 }
 
 impl Naming {
     /// Names as `from` says.
     #[must_use]
     pub fn new(from: ContextFrom) -> Self {
-        Self { from, groups: HashMap::new() }
+        Self { from, groups: HashMap::new(), marks: Marks::default() }
+    }
+
+    /// What the kernel side is to tell apart; `None` if nothing.
+    #[must_use]
+    pub fn wanted(&self) -> Option<ContextOptions> {
+        let marks = self.from == ContextFrom::Test;
+        self.executed_with().map(|area| ContextOptions { executed: Some(area), marks })
     }
 
     /// With what the executed programs are to come; `None` if they begin no context.
-    #[must_use]
-    pub fn executed_with(&self) -> Option<Area> {
+    fn executed_with(&self) -> Option<Area> {
         match self.from {
             ContextFrom::Nothing => None,
             ContextFrom::Variable(_) => Some(Area::Environment),
-            ContextFrom::Argument(_) | ContextFrom::CommandLine | ContextFrom::ControlGroup | ContextFrom::Process => {
-                Some(Area::Arguments)
-            }
+            ContextFrom::Argument(_)
+            | ContextFrom::CommandLine
+            | ContextFrom::ControlGroup
+            | ContextFrom::Process
+            | ContextFrom::Test => Some(Area::Arguments),
         }
     }
 
@@ -53,6 +64,7 @@ impl Naming {
             ContextFrom::Nothing => None,
             ContextFrom::Variable(name) => variable(text, name),
             ContextFrom::Argument(number) => words(text).nth(*number as usize),
+            ContextFrom::Test => test(text),
             ContextFrom::CommandLine => Some(command_line(text)),
             ContextFrom::ControlGroup => Some(self.group(*cgroup)),
             ContextFrom::Process => {
@@ -64,10 +76,13 @@ impl Naming {
 
     /// The name of the context that begins at a mark.
     pub(super) fn entered(&self, news: &ContextNews) -> Option<String> {
-        let ContextNews::Entered { text, .. } = news else { return None };
-        let [first, second] = text.each_ref().map(|text| String::from_utf8_lossy(text));
-        let name = if second.is_empty() { first.into_owned() } else { format!("{first}.{second}") };
-        Some(name).filter(|name| !name.is_empty()).map(shorten)
+        let ContextNews::Entered { mark, address, text, .. } = news else { return None };
+        self.marks.name(*mark, *address, text).map(shorten)
+    }
+
+    /// The marks of an object that are to be armed.
+    pub(super) fn marks_of(&mut self, prepared: &Prepared) -> Vec<NumberedMark> {
+        if self.from == ContextFrom::Test { self.marks.number(prepared) } else { Vec::new() }
     }
 
     /// The path of a control group of the unified hierarchy, by its directory's inode.
@@ -102,6 +117,16 @@ fn words(text: &[u8]) -> impl Iterator<Item = String> {
 /// The value of an environment variable.
 fn variable(text: &[u8], name: &str) -> Option<String> {
     words(text).find_map(|word| word.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// The name of the test that a program was started to run alone: by nextest, or by Automake's driver.
+fn test(text: &[u8]) -> Option<String> {
+    let mut words = words(text);
+    let program = words.next()?;
+    let mut rest = words.skip_while(|word| word != "--exact" && word != "--test-name");
+    let (option, name) = (rest.next()?, rest.next()?);
+    // libtest's marks give it the same name.
+    Some(if option == "--exact" { format!("{}::{name}", stem(Path::new(&program))) } else { name })
 }
 
 /// Arguments as a person would write them in a shell.

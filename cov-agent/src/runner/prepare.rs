@@ -1,8 +1,8 @@
 //! Object files → probe plans: side by side, each object once, only the wanted sources.
 
 use super::cache::{self, Cache, Found, Opened};
-use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError};
-use crate::plan::{self, PlanOptions, ProbePlan};
+use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Segment};
+use crate::plan::{self, MarkSite, PlanOptions, ProbePlan};
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -54,6 +54,10 @@ pub struct Prepared {
     pub debug: DebugOrigin,
     /// Parts of its debug info that could not be used.
     pub notes: Vec<Note>,
+    /// Where its test framework begins and ends tests.
+    pub marks: Vec<MarkSite>,
+    /// The part of it that nobody writes to, where a test framework may have names.
+    pub constants: Vec<Segment>,
     /// How long it took to read it, and to plan; to find its plan in the cache, and nothing.
     pub took: [Duration; 2],
     /// Whether its plan was found in the cache.
@@ -166,7 +170,9 @@ fn prepare_one(
         && let Some(Found { plan, debug, left_out }) = cache.find(key, (**bytes).as_ref(), search, options)
     {
         let took = [begun.elapsed(), Duration::ZERO];
-        let prepared = Prepared { path: path.into(), file, plan, debug, notes: Vec::new(), took, cached: true };
+        let (notes, marks, constants) = (Vec::new(), Vec::new(), Vec::new());
+        let path = path.into();
+        let prepared = Prepared { path, file, plan, debug, notes, marks, constants, took, cached: true };
         return Ok((prepared, left_out));
     }
     let opened = Opened::default();
@@ -177,8 +183,10 @@ fn prepare_one(
     let read = Instant::now();
     let plan = plan::plan(&object, options);
     let took = [read - begun, read.elapsed()];
-    let Object { debug, notes, left_out, .. } = object;
-    let prepared = Prepared { path: path.into(), file, plan, debug, notes, took, cached: false };
+    let marks = plan::marks(&object);
+    let Object { image, debug, notes, left_out, .. } = object;
+    let constants = image.segments.into_iter().filter(|segment| !segment.writable).collect();
+    let prepared = Prepared { path: path.into(), file, plan, debug, notes, marks, constants, took, cached: false };
     if let Some((cache, key)) = &place {
         cache.keep(key, &prepared, &left_out, &opened, options);
     }

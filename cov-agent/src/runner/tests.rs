@@ -63,6 +63,8 @@ fn prepared(file: &File, id: u8) -> Prepared {
         debug: DebugOrigin::Embedded,
         notes: Vec::new(),
         cached: false,
+        marks: Vec::new(),
+        constants: Vec::new(),
         took: [Duration::ZERO; 2],
     }
 }
