@@ -1,7 +1,7 @@
 //! The running kernel, through bpf(2).
 
 use super::bisect::{self, Attempt, MAX_SITES_PER_LINK, Outcome};
-use super::contexts::Contexts;
+use super::contexts::{ContextOptions, Contexts};
 use super::counters::Counters;
 use super::descriptors;
 use super::error::system_error;
@@ -53,35 +53,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { follow: true, one_by_one: false, contexts: None, python: false }
-    }
-}
-
-/// What begins a context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContextOptions {
-    /// Whether each executed program does, and with what its context comes.
-    pub executed: Option<Area>,
-    /// Whether marks do, for the thread or goroutine that reaches them.
-    pub marks: bool,
-}
-
-/// A part of a program's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Area {
-    /// Its arguments.
-    Arguments,
-    /// Its environment.
-    Environment,
-}
-
-impl ContextOptions {
-    fn flags(self) -> u32 {
-        let executed = match self.executed {
-            None => 0,
-            Some(Area::Arguments) => Config::BY_ARGUMENTS,
-            Some(Area::Environment) => Config::BY_ENVIRONMENT,
-        };
-        Config::CONTEXTS | executed | if self.marks { Config::UNITS } else { 0 }
     }
 }
 

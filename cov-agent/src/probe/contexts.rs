@@ -4,8 +4,38 @@ use super::error::system_error;
 use super::{ArmedId, ProbeError};
 use aya::maps::{Array, HashMap, Map, MapData, Queue, RingBuf};
 use aya::{Ebpf, Pod};
-use cov_ebpf_common::{self as common, ContextKey, ENTERED_BYTES, MAX_CONTEXTS, NewsKind, OVER};
+use cov_ebpf_common::{self as common, Config, ContextKey, ENTERED_BYTES, MAX_CONTEXTS, NewsKind, OVER};
 use std::os::fd::{AsFd as _, BorrowedFd};
+
+/// What begins a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextOptions {
+    /// Whether each executed program does, and with what its context comes.
+    pub executed: Option<Area>,
+    /// Whether marks do, for the thread or goroutine that reaches them.
+    pub marks: bool,
+}
+
+/// A part of a program's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Its arguments.
+    Arguments,
+    /// Its environment.
+    Environment,
+}
+
+impl ContextOptions {
+    /// What the kernel programs are told.
+    pub(super) fn flags(self) -> u32 {
+        let executed = match self.executed {
+            None => 0,
+            Some(Area::Arguments) => Config::BY_ARGUMENTS,
+            Some(Area::Environment) => Config::BY_ENVIRONMENT,
+        };
+        Config::CONTEXTS | executed | if self.marks { Config::UNITS } else { 0 }
+    }
+}
 
 /// What began a context.
 #[derive(Debug, Clone, PartialEq, Eq)]

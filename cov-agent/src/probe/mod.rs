@@ -23,8 +23,8 @@ mod python;
 #[cfg(test)]
 mod tests;
 
-pub use bpf::{Area, Bpf, ContextOptions, Options};
-pub use contexts::{ContextCount, ContextNews};
+pub use bpf::{Bpf, Options};
+pub use contexts::{Area, ContextCount, ContextNews, ContextOptions};
 pub use error::ProbeError;
 pub use facts::{Fact, Facts, Verdict, facts};
 pub use marks::NumberedMark;
