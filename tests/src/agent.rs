@@ -89,8 +89,24 @@ impl Agent {
     /// The same with further options before `--`.
     #[must_use]
     pub fn run_with<S: AsRef<OsStr>>(options: &[S], program: &Path) -> Self {
+        Self::command_with("run", options, program)
+    }
+
+    /// `cov-agent test -- PROGRAM`, for the sources that tests compile.
+    #[must_use]
+    pub fn test(program: &Path) -> Self {
+        Self::test_with::<&str>(&[], program)
+    }
+
+    /// The same with further options before `--`.
+    #[must_use]
+    pub fn test_with<S: AsRef<OsStr>>(options: &[S], program: &Path) -> Self {
+        Self::command_with("test", options, program)
+    }
+
+    fn command_with<S: AsRef<OsStr>>(command: &str, options: &[S], program: &Path) -> Self {
         let mut agent = Self::new();
-        agent.command.arg("run").args(sources()).arg("--output").arg(agent.output.path());
+        agent.command.arg(command).args(sources()).arg("--output").arg(agent.output.path());
         agent.command.args(options).arg("--").arg(program);
         agent
     }

@@ -30,6 +30,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sqlite3", "sqlite3"),
     ("libclang-rt-dev", "/usr/share/doc/libclang-rt-dev"), // clang's own coverage is linked with it
     ("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),   // bpf-linker is linked with it
+    ("cmake", "ctest"),                                    // suites of CTest
     ("libgtest-dev", "/usr/include/gtest/gtest.h"),        // suites of GoogleTest
     ("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a"),
     ("libzstd-dev", "/usr/include/zstd.h"),

@@ -73,6 +73,13 @@ pub enum Command {
     /// The program's input, output, environment, signals and exit status are as without the agent.
     #[command(override_usage = "cov-agent run [OPTIONS] -- PROGRAM [ARGS]...")]
     Run(RunArgs),
+    /// Run tests, with a context for each
+    ///
+    /// Like `run --context-from test`, and knows from the command who drives the tests: cargo test,
+    /// cargo nextest, CTest, go test, pytest, or the program itself. The runner's report and exit status
+    /// are as without the agent.
+    #[command(override_usage = "cov-agent test [OPTIONS] -- COMMAND [ARGS]...")]
+    Test(RunArgs),
     /// Measure every process of this machine that runs a matching object, until SIGTERM
     ///
     /// SIGUSR1 writes what was counted until then.

@@ -95,7 +95,8 @@ impl<'a> Measurement<'a> {
         let mut runner = CoverageTestRunner::new(kernel, collector);
         if options.contexts.is_some() {
             let (from, limit) = setup.contexts.clone();
-            runner.name_contexts(Naming::new(from), usize::try_from(limit).unwrap_or(usize::MAX));
+            runner
+                .name_contexts(Naming::new(from, setup.commands.clone()), usize::try_from(limit).unwrap_or(usize::MAX));
         }
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
         let (journal, usdt) = (None, None);

@@ -50,6 +50,8 @@ mod stdout;
 #[cfg(feature = "collect")]
 mod summary;
 mod table;
+#[cfg(feature = "collect")]
+mod test;
 mod tests;
 mod untouched;
 mod usage;
@@ -101,7 +103,7 @@ fn command() -> Exit {
 fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Result<Exit, Message> {
     let settings = &loaded.settings;
     match &cli.command {
-        Some(Command::Run(args)) if !*settings.enabled => untouched::run(args, settings),
+        Some(Command::Run(args) | Command::Test(args)) if !*settings.enabled => untouched::run(args, settings),
         None | Some(Command::Watch(_)) if !*settings.enabled => {
             let text = format!("measuring is switched off: enabled = false ({})", settings.enabled.origin);
             console.warning(&Message::new(Slug::Config, text));
@@ -110,14 +112,23 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         #[cfg(feature = "collect")]
         None => attach::run(&cli.attach, settings, console),
         #[cfg(feature = "collect")]
-        Some(Command::Run(args)) => run::run(args, settings, console),
+        Some(Command::Run(args)) => run::run(args, settings, console, crate::runner::Commands::default()),
+        #[cfg(feature = "collect")]
+        Some(Command::Test(args)) => test::test(args, settings, console),
         #[cfg(feature = "collect")]
         Some(Command::Watch(args)) => watch::run(args, settings, console),
         #[cfg(feature = "collect")]
         Some(Command::Lines(args)) => lines::run(args, settings, console),
         #[cfg(not(feature = "collect"))]
         None
-        | Some(Command::Run(_) | Command::Watch(_) | Command::Lines(_) | Command::Doctor(_) | Command::Recover(_)) => {
+        | Some(
+            Command::Run(_)
+            | Command::Test(_)
+            | Command::Watch(_)
+            | Command::Lines(_)
+            | Command::Doctor(_)
+            | Command::Recover(_),
+        ) => {
             Err(Message::new(Slug::Failed, "this build reads coverage data only; measuring needs the feature collect"))
         }
         Some(Command::Merge(args)) => merge::merge(args, settings, console),

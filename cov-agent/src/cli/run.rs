@@ -12,15 +12,18 @@ use crate::config::Settings;
 use crate::probe::Options;
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
-use crate::runner::{Candidate, Naming};
+use crate::runner::{Candidate, Commands, Naming};
 use std::io;
 use std::path::Path;
 
 /// Runs the program and exits as it did. An error means that it was not run.
-pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
+///
+/// `commands` is what is known of a suite of tests.
+pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, commands: Commands) -> Result<Exit, Message> {
     // Before any thread starts: all of them must leave signals to the descriptor.
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let setup = Setup::new(settings, console)?.with_cache(settings, console);
+    let mut setup = Setup::new(settings, console)?.with_cache(settings, console);
+    setup.commands = commands;
     let user = Some(&settings.user.value).filter(|name| !name.is_empty());
     let user = user.map(|name| User::named(name.as_ref())).transpose();
     let user = user.map_err(|e| launch_message(&e))?;
@@ -42,7 +45,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console) -> Resu
     candidates.extend(libraries(&setup, &candidates[0], &Loading::own(&setup), console));
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening the program", &e))?;
-    let contexts = Naming::new(settings.context_from.value.clone()).wanted();
+    let contexts = Naming::new(settings.context_from.value.clone(), Commands::default()).wanted();
     let options = Options { follow: settings.follow.value, contexts, python: python.in_kernel(), ..Options::default() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {

@@ -39,7 +39,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             settings.python.command_line("--python", cli.attach.python);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
-        Some(Command::Run(args)) => {
+        Some(Command::Run(args) | Command::Test(args)) => {
             args.sources.apply(settings);
             args.selection.apply(settings);
             args.output.apply(settings);

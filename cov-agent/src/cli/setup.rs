@@ -11,7 +11,7 @@ use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::plan::{Aim, PlanOptions, Scope, Selection};
-use crate::runner::{Cache, Invoker};
+use crate::runner::{Cache, Commands, Invoker};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub(super) struct Setup {
     pub contexts: (ContextFrom, u64),
     /// Plans of earlier runs.
     pub cache: Option<Cache>,
+    /// What is known of the tests' commands.
+    pub commands: Commands,
     filter: Filter,
     chosen: Chosen,
     branches: bool,
@@ -52,11 +54,25 @@ impl Setup {
         let opener = invoker.clone();
         let mut search = DebugSearch::with_opener(move |path| opener.open(path));
         search.dirs.splice(0..0, settings.debug_dir.iter().cloned());
+        let commands = Commands::default();
         // A context may begin and end anywhere.
         let contexts = (settings.context_from.value.clone(), settings.max_contexts.value);
         let scope = if contexts.0 == ContextFrom::Nothing { Scope::Whole } else { Scope::Part };
         let branches = *settings.branch;
-        Ok(Self { invoker, directory, search, scope, contexts, cache: None, filter, chosen, branches, default_root })
+        let cache = None;
+        Ok(Self {
+            invoker,
+            directory,
+            search,
+            scope,
+            contexts,
+            commands,
+            cache,
+            filter,
+            chosen,
+            branches,
+            default_root,
+        })
     }
 
     /// The same, with plans of earlier runs, where the settings have a place for them.

@@ -59,7 +59,7 @@ impl Default for Options {
 /// The running kernel. Dropping it disarms everything and waits for that.
 pub struct Bpf {
     /// Some program holds the links of the objects and stands before them: links go first.
-    objects: Vec<Option<Object>>,
+    pub(super) objects: Vec<Option<Object>>,
     pub(super) programs: Ebpf,
     /// Links that count lines of Python.
     pub(super) python: Vec<OwnedFd>,
@@ -70,13 +70,15 @@ pub struct Bpf {
     /// Whether a process is, or was, counted: its hits must find their counters.
     counting: bool,
     contexts: Option<Contexts>,
+    /// What watches the variables of processes.
+    pub(super) watching: Vec<UProbeLink>,
     /// How many links there may be, since each is a descriptor.
     spare: usize,
 }
 
-struct Object {
+pub(super) struct Object {
     counters: Counters,
-    links: Vec<UProbeLink>,
+    pub(super) links: Vec<UProbeLink>,
 }
 
 impl Bpf {
@@ -126,7 +128,18 @@ impl Bpf {
         }
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
         let (objects, python, sharing) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { objects, programs, python, program, cpus, sharing, counting: false, spare, contexts })
+        Ok(Self {
+            objects,
+            programs,
+            python,
+            program,
+            cpus,
+            sharing,
+            counting: false,
+            spare,
+            watching: Vec::new(),
+            contexts,
+        })
     }
 
     /// Whether one link carries all probes of an object; otherwise each is a perf event, which is
@@ -198,28 +211,6 @@ impl Bpf {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         })
-    }
-
-    /// Links for the marks of an object.
-    pub(super) fn link_marks(
-        &mut self,
-        object: ArmedId,
-        file: &File,
-        points: &[UProbeAttachPoint<'static>],
-    ) -> Result<(), ProbeError> {
-        let name = if self.is_multi() { "mark_multi" } else { "mark" };
-        let program: &mut UProbe = find(&mut self.programs, name)?;
-        match program.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-            Err(error) => return Err(ProbeError::of("loading the program for marks", error)),
-        }
-        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let Outcome { links, .. } = bisect::arm(points.len(), points.len(), |range| {
-            attach(program, &target, points.get(range).unwrap_or_default())
-        })?;
-        let place = self.objects.get_mut(object.0 as usize).and_then(Option::as_mut).ok_or(ProbeError::NotArmed)?;
-        place.links.extend(links);
-        Ok(())
     }
 
     /// Links for all of `points` that the kernel takes.
@@ -326,6 +317,10 @@ impl Kernel for Bpf {
 
     fn mark(&mut self, object: ArmedId, file: &File, marks: &[NumberedMark]) -> Result<(), ProbeError> {
         self.arm_marks(object, file, marks)
+    }
+
+    fn watch_variables(&mut self, process: u32) -> Result<(), ProbeError> {
+        Bpf::watch_variables(self, process)
     }
 
     fn news(&mut self) -> Vec<ContextNews> {

@@ -187,6 +187,10 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn watch_variables(&mut self, _: u32) -> Result<(), ProbeError> {
+        Ok(())
+    }
+
     fn news(&mut self) -> Vec<ContextNews> {
         std::mem::take(&mut self.news)
     }

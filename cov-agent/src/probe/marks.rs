@@ -1,13 +1,24 @@
 //! Marks of test frameworks, as the kernel programs want them.
 
+use super::bisect::{self, Outcome};
+use super::bpf::find;
+use super::error::system_error;
+use super::links::attach;
 use super::{ArmedId, Bpf, ProbeError};
 use crate::plan::{Framework, MarkAct, MarkSite};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::{ProgramError, UProbe};
 use cov_ebpf_common::{Act, Layout, Mark, Register, UnitKey};
 use std::fs::File;
+use std::num::NonZeroU32;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 
 /// A mark, and the number that comes with its news.
 pub type NumberedMark = (MarkSite, u16);
+
+/// More processes than this are not watched at the same time: each takes a descriptor.
+const MAX_WATCHED: usize = 256;
 
 impl Bpf {
     /// Arms the marks of an object.
@@ -16,7 +27,52 @@ impl Bpf {
             location: UProbeAttachLocation::AbsoluteOffset(site.offset.0),
             cookie: Some(mark(site, *number).0),
         };
-        self.link_marks(object, file, &marks.iter().map(point).collect::<Vec<_>>())
+        let points: Vec<_> = marks.iter().map(point).collect();
+        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let per_link = if self.is_multi() { points.len() } else { 1 };
+        let program = self.mark_program()?;
+        let Outcome { links, .. } = bisect::arm(points.len(), per_link, |range| {
+            attach(program, &target, points.get(range).unwrap_or_default())
+        })?;
+        let place = self.objects.get_mut(object.0 as usize).and_then(Option::as_mut).ok_or(ProbeError::NotArmed)?;
+        place.links.extend(links);
+        Ok(())
+    }
+
+    /// Arms marks in a file for one process, until the end of the measurement.
+    pub(super) fn link_process(
+        &mut self,
+        process: u32,
+        path: &Path,
+        points: &[UProbeAttachPoint<'static>],
+    ) -> Result<(), ProbeError> {
+        let Some(process) = NonZeroU32::new(process).filter(|_| self.watching.len() < MAX_WATCHED) else {
+            return Ok(());
+        };
+        let per_link = if self.is_multi() { points.len() } else { 1 };
+        let program = self.mark_program()?;
+        let mut links = Vec::new();
+        for some in points.chunks(per_link) {
+            let link =
+                program.attach(some, path, UProbeScope::OneProcess(process)).and_then(|id| program.take_link(id));
+            match link {
+                Ok(link) => links.push(link),
+                // It has ended.
+                Err(error) if system_error(&error) == Some(libc::ESRCH) => break,
+                Err(error) => return Err(ProbeError::of("watching the variables of a process", error)),
+            }
+        }
+        self.watching.extend(links);
+        Ok(())
+    }
+
+    fn mark_program(&mut self) -> Result<&mut UProbe, ProbeError> {
+        let name = if self.is_multi() { "mark_multi" } else { "mark" };
+        let program: &mut UProbe = find(&mut self.programs, name)?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(ProbeError::of("loading the program for marks", error)),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod prices;
 mod python;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use bpf::{Bpf, Options};
 pub use contexts::{Area, ContextCount, ContextNews, ContextOptions};
@@ -30,6 +31,7 @@ pub use facts::{Fact, Facts, Verdict, facts};
 pub use marks::NumberedMark;
 pub use pins::Pins;
 pub use prices::Prices;
+pub use variables::VARIABLE;
 
 use crate::plan::Site;
 use std::fs::File;
@@ -149,6 +151,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the object is not armed, or the kernel fails.
     fn mark(&mut self, object: ArmedId, file: &File, marks: &[NumberedMark]) -> Result<(), ProbeError>;
+
+    /// Lets the variables that a process puts into its environment tell the test, as pytest does.
+    ///
+    /// # Errors
+    /// When the kernel fails; not when the process has ended.
+    fn watch_variables(&mut self, process: u32) -> Result<(), ProbeError>;
 
     /// What is new of contexts since the last call, in the order in which it happened.
     fn news(&mut self) -> Vec<ContextNews>;

@@ -63,6 +63,11 @@ impl Contexts {
     pub(super) fn update(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
         for news in kernel.news() {
             self.hear(&news);
+            if let ContextNews::Executed { process, .. } = news
+                && self.naming.may_set_variables(&news)
+            {
+                kernel.watch_variables(process)?;
+            }
         }
         if self.ended >= EVICT { self.evict(kernel) } else { Ok(()) }
     }

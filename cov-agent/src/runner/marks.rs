@@ -47,6 +47,11 @@ impl Marks {
         numbered
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The name of the test that began when the mark `number` was reached at `address`, where `text` was found.
     pub(super) fn name(&self, number: u16, address: u64, text: &[Vec<u8>; 2]) -> Option<String> {
         let Known { framework, addr, object } = self.0.get(usize::from(number))?;

@@ -16,7 +16,7 @@ mod ways;
 
 pub use cache::{Cache, CacheError};
 pub use journal::{Head, Interrupted, Journal, JournalError};
-pub use naming::Naming;
+pub use naming::{Commands, Naming};
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
 pub use rights::Invoker;
 

@@ -3,8 +3,8 @@
 use super::Prepared;
 use super::marks::{Marks, stem};
 use crate::config::ContextFrom;
-use crate::probe::{Area, ContextNews, ContextOptions, NumberedMark};
-use std::collections::HashMap;
+use crate::probe::{Area, ContextNews, ContextOptions, NumberedMark, VARIABLE};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,20 @@ use std::time::{Duration, SystemTime};
 /// No name is longer, in bytes: it would fill every report.
 const MAX_NAME: usize = 1000;
 
+/// What is known of the commands of a suite.
+#[derive(Debug, Clone, Default)]
+pub struct Commands {
+    /// The names of tests, by their arguments, each with a zero behind it.
+    pub names: BTreeMap<Vec<u8>, String>,
+    /// Whether the first program is a test as a whole, unless its framework tells tests apart.
+    pub whole: bool,
+}
+
 /// Gives contexts their names.
 #[derive(Debug)]
 pub struct Naming {
     from: ContextFrom,
+    commands: Commands,
     groups: HashMap<u64, String>,
     marks: Marks,
 }
@@ -24,8 +34,8 @@ pub struct Naming {
 impl Naming {
     /// Names as `from` says.
     #[must_use]
-    pub fn new(from: ContextFrom) -> Self {
-        Self { from, groups: HashMap::new(), marks: Marks::default() }
+    pub fn new(from: ContextFrom, commands: Commands) -> Self {
+        Self { from, commands, groups: HashMap::new(), marks: Marks::default() }
     }
 
     /// What the kernel side is to tell apart; `None` if nothing.
@@ -50,7 +60,7 @@ impl Naming {
 
     /// The name of the context that a program began; `None` if it belongs to the one before.
     pub(super) fn executed(&mut self, news: &ContextNews) -> Option<String> {
-        let ContextNews::Executed { process, time, cgroup, text, whole, .. } = news else { return None };
+        let ContextNews::Executed { before, process, time, cgroup, text, whole, .. } = news else { return None };
         let read;
         let text = if *whole {
             text
@@ -64,7 +74,7 @@ impl Naming {
             ContextFrom::Nothing => None,
             ContextFrom::Variable(name) => variable(text, name),
             ContextFrom::Argument(number) => words(text).nth(*number as usize),
-            ContextFrom::Test => test(text),
+            ContextFrom::Test => self.test(text, *before == 0),
             ContextFrom::CommandLine => Some(command_line(text)),
             ContextFrom::ControlGroup => Some(self.group(*cgroup)),
             ContextFrom::Process => {
@@ -74,10 +84,26 @@ impl Naming {
         name.filter(|name| !name.is_empty()).map(shorten)
     }
 
+    /// The name of the test that a program was started for; `first` if nobody counted started it.
+    fn test(&self, text: &[u8], first: bool) -> Option<String> {
+        let whole = || (first && self.commands.whole && self.marks.is_empty()).then(|| command_line(text));
+        self.commands.names.get(text).cloned().or_else(|| test(text)).or_else(whole)
+    }
+
+    /// Whether the program that was executed may tell tests by variables of its environment.
+    pub(super) fn may_set_variables(&self, news: &ContextNews) -> bool {
+        let ContextNews::Executed { text, .. } = news else { return false };
+        let program = words(text).next().unwrap_or_default();
+        let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.from == ContextFrom::Test && name.starts_with("python")
+    }
+
     /// The name of the context that begins at a mark.
     pub(super) fn entered(&self, news: &ContextNews) -> Option<String> {
         let ContextNews::Entered { mark, address, text, .. } = news else { return None };
-        self.marks.name(*mark, *address, text).map(shorten)
+        let [first, _] = text;
+        let name = if *mark == VARIABLE { variable_name(first) } else { self.marks.name(*mark, *address, text) };
+        name.map(shorten)
     }
 
     /// The marks of an object that are to be armed.
@@ -129,6 +155,13 @@ fn test(text: &[u8]) -> Option<String> {
     Some(if option == "--exact" { format!("{}::{name}", stem(Path::new(&program))) } else { name })
 }
 
+/// The test that the value of a variable names. pytest adds the phase: `test_a.py::test (call)`.
+fn variable_name(value: &[u8]) -> Option<String> {
+    let value = String::from_utf8_lossy(value);
+    let name = [" (setup)", " (call)", " (teardown)"].iter().find_map(|phase| value.strip_suffix(phase));
+    Some(name.unwrap_or(&value).to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Arguments as a person would write them in a shell.
 fn command_line(text: &[u8]) -> String {
     words(text).map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
@@ -164,7 +197,7 @@ mod tests {
     use super::*;
 
     fn named(from: &str, text: &str) -> Option<String> {
-        let mut naming = Naming::new(from.parse().unwrap());
+        let mut naming = Naming::new(from.parse().unwrap(), Commands::default());
         let text = text.bytes().collect();
         let (context, before, process, time, cgroup, whole) = (2, 1, 77, 0, 0, true);
         naming.executed(&ContextNews::Executed { context, before, process, time, cgroup, text, whole })
@@ -176,6 +209,11 @@ mod tests {
         assert_eq!(named("arg:2", arguments).as_deref(), Some("a test"));
         assert_eq!(named("arg:9", arguments), None);
         assert_eq!(named("cmdline", arguments).as_deref(), Some(r"./suite --exact 'a test' 'it'\''s' ''"));
+        let tests = "/d/suite-0123456789abcdef\0--exact\0a::b\0--nocapture\0";
+        assert_eq!(named("test", tests).as_deref(), Some("suite::a::b"));
+        assert_eq!(named("test", "test-driver\0--test-name\0a.sh\0").as_deref(), Some("a.sh"));
+        assert_eq!(named("test", arguments.split_at(9).0), None);
+        assert_eq!(variable_name(b"t/a.py::test[1] (call)").as_deref(), Some("t/a.py::test[1]"));
         let environment = "A=1\0TEST=x=y\0TEST2=z\0EMPTY=\0";
         assert_eq!(named("env:TEST", environment).as_deref(), Some("x=y"));
         assert_eq!(named("env:TES", environment), None);

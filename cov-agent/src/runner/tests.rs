@@ -200,7 +200,7 @@ fn in_contexts(snapshot: &Snapshot) -> Vec<(String, Vec<(u32, u64)>)> {
 
 fn with_contexts(limit: usize) -> CoverageTestRunner<Fake> {
     let mut runner = runner(Fake::default());
-    runner.name_contexts(Naming::new(ContextFrom::Argument(1)), limit);
+    runner.name_contexts(Naming::new(ContextFrom::Argument(1), Commands::default()), limit);
     runner
 }
 
