@@ -55,6 +55,7 @@ mod test;
 mod tests;
 mod untouched;
 mod usage;
+#[cfg(feature = "collect")]
 mod usdt;
 #[cfg(feature = "collect")]
 mod watch;
