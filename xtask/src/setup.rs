@@ -75,7 +75,7 @@ fn debian() -> Result<()> {
 /// The linker for the kernel programs. Only the check that the committed object matches its source
 /// needs it, built with the LLVM that the pinned compiler has.
 fn bpf_linker() -> Result<()> {
-    if installed("bpf-linker", BPF_LINKER) {
+    if installed("bpf-linker", &[], BPF_LINKER) {
         return Ok(());
     }
     println!("installing bpf-linker {BPF_LINKER}");
@@ -87,7 +87,7 @@ fn bpf_linker() -> Result<()> {
 
 /// The judge of licences and duplicate packages, built without the optimisations that cost minutes.
 fn cargo_deny() -> Result<()> {
-    if installed("cargo-deny", CARGO_DENY) {
+    if installed("cargo-deny", &[], CARGO_DENY) {
         return Ok(());
     }
     println!("installing cargo-deny {CARGO_DENY} (takes two minutes)");
@@ -100,7 +100,7 @@ fn cargo_deny() -> Result<()> {
 
 /// What `cargo xtask coverage` compiles and reads LLVM's counters with.
 fn cargo_llvm_cov() -> Result<()> {
-    if installed("cargo-llvm-cov", CARGO_LLVM_COV) {
+    if installed("cargo-llvm-cov", &["llvm-cov"], CARGO_LLVM_COV) {
         return Ok(());
     }
     println!("installing cargo-llvm-cov {CARGO_LLVM_COV}");
@@ -120,9 +120,9 @@ fn python() -> Result<()> {
     Ok(std::fs::write(&stamp, wanted)?)
 }
 
-/// Whether the cargo tool `name` is installed in that version.
-fn installed(name: &str, version: &str) -> bool {
-    has(name) && output(&mut command(name, ["--version"])).is_ok_and(|text| text.contains(version))
+/// Whether the cargo tool `name` is installed in that version; `words` come before its `--version`.
+fn installed(name: &str, words: &[&str], version: &str) -> bool {
+    has(name) && output(command(name, words).arg("--version")).is_ok_and(|text| text.contains(version))
 }
 
 /// Runs it, and shows what it printed only where it fails.
