@@ -3,6 +3,7 @@
 
 use cov_tests::{Build, Instructions, agent_path, callgrind_instructions, expected, fixture, scratch};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -102,4 +103,96 @@ fn cpp() {
 #[test]
 fn rust() {
     check("rust/main.rs", "rustc", &["--edition=2024", "-Copt-level=0", "-g"]);
+}
+
+/// What a plan of `program` with `arguments` makes of an execution: of each line its count, if it tells, and whether it ran.
+fn told(program: &Path, arguments: &[&str], ran: &Instructions) -> BTreeMap<(String, u64), (Option<i64>, bool)> {
+    let output = Command::new(agent_path()).args(["plan", "--json"]).args(arguments).arg(program).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let counters = counters(&plan, ran);
+    let line = |line: &Value| {
+        let count = (plan["aim"] == "counts").then(|| sum(&line["count"], &counters));
+        let hit = line["seen"].as_array().unwrap().iter().any(|seen| sum(seen, &counters) > 0);
+        ((line["path"].as_str().unwrap().to_owned(), line["line"].as_u64().unwrap()), (count, hit))
+    };
+    plan["lines"].as_array().unwrap().iter().map(line).collect()
+}
+
+/// Plans that conclude much from few probes tell the same as the one with a probe for everything.
+fn few_tell_as_much(source: &str, compiler: &str, flags: &[&str]) {
+    let dir = scratch();
+    let path = fixture(source);
+    let program = dir.path().join("program");
+    Build::with(compiler, dir.path()).args(flags).arg("-o").arg(&program).arg(&path).run();
+    let ran = callgrind_instructions(&program, dir.path());
+    let include = path.to_str().unwrap();
+    let all = told(&program, &["--include", include, "--part"], &ran);
+    let counts = told(&program, &["--include", include], &ran);
+    assert!(all.values().any(|(_, hit)| *hit), "{source}: nothing ran");
+    assert_eq!(counts, all, "{source} by {compiler} {flags:?}");
+    let hits = told(&program, &["--include", include, "--aim", "hits"], &ran);
+    let without_counts: BTreeMap<_, _> = all.into_iter().map(|(line, (_, hit))| (line, (None, hit))).collect();
+    assert_eq!(hits, without_counts, "{source} by {compiler} {flags:?}");
+}
+
+mod few_tell_as_much {
+    use super::few_tell_as_much;
+
+    fn check(sources: &[&str], compilers: [&str; 2]) {
+        for source in sources {
+            for compiler in compilers {
+                for level in ["-O0", "-O1", "-O2"] {
+                    few_tell_as_much(source, compiler, &[level, "-g", "-pthread", "-w"]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn c() {
+        check(&["c/loops.c", "c/rows.c", "c/recursion.c", "c/setjmp.c", "c/threads.c"], ["gcc", "clang"]);
+    }
+
+    #[test]
+    fn cpp() {
+        check(&["cpp/objects.cpp", "cpp/exceptions.cpp"], ["g++", "clang++"]);
+    }
+
+    #[test]
+    fn rust() {
+        for level in ["0", "2"] {
+            few_tell_as_much("rust/main.rs", "rustc", &["--edition=2024", &format!("-Copt-level={level}"), "-g"]);
+        }
+    }
+}
+
+#[test]
+fn the_plan_of_a_line() {
+    let dir = scratch();
+    let program = dir.path().join("program");
+    let source = fixture("c/loops.c");
+    Build::with("gcc", dir.path()).args(["-O0", "-g", "-o"]).arg(&program).arg(&source).run();
+    let plan = |arguments: &[&str]| {
+        let output = Command::new(agent_path()).arg("plan").args(arguments).arg(&program).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, text, _) = plan(&["--prices", "1000,20000"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains(", 0 unresolved\n"), "{text}");
+    assert!(text.contains(" emulated (1000 ns a hit), "), "{text}");
+    let all: Value = serde_json::from_str(&plan(&["--json", "--prices", "1000,20000"]).1).unwrap();
+    let prices: u64 = all["probes"].as_array().unwrap().iter().map(|p| p["price_ns"].as_u64().unwrap()).sum();
+    assert_eq!(all["expected"]["pass_us"], prices / 1000);
+    let line = all["lines"][0]["line"].as_u64().unwrap();
+    let (code, text, _) = plan(&["--line", &format!("loops.c:{line}")]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with(&format!("{}:{line}\n  count = 0x", source.display())), "{text}");
+    let (code, _, error) = plan(&["--line", "loops.c:9999"]);
+    assert_eq!(code, Some(125), "{error}");
+    assert!(error.contains("loops.c:9999 is no line of"), "{error}");
+    let (code, _, error) = plan(&["--line", "loops.c"]);
+    assert_eq!(code, Some(64), "{error}");
+    assert!(error.contains("write it as FILE:LINE"), "{error}");
 }

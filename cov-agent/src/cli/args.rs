@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs, TestsArgs, WhoArgs};
+use super::object_args::PlanArgs;
 use super::plan_args::{CacheArgs, SelectionArgs};
 use crate::config::{ContextFrom, Python};
 use crate::format::Format;
@@ -88,6 +89,10 @@ pub enum Command {
     ///
     /// Nothing is run, and no privilege is needed.
     Lines(LinesArgs),
+    /// Show where probes would sit, what they would cost and tell
+    ///
+    /// Nothing is run, and no privilege is needed.
+    Plan(PlanArgs),
     /// Say what this machine can do, what is missing, and how to get it
     ///
     /// Exits with 0 if `cov-agent run` would work, with 1 if not.

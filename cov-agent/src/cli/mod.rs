@@ -23,10 +23,13 @@ mod losses;
 mod measure;
 mod merge;
 mod message;
+mod object_args;
 #[cfg(feature = "collect")]
 mod object_error;
 mod output;
 mod patch;
+#[cfg(feature = "collect")]
+mod plan;
 mod plan_args;
 #[cfg(feature = "collect")]
 mod plan_cache;
@@ -120,6 +123,8 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
         Some(Command::Watch(args)) => watch::run(args, settings, console),
         #[cfg(feature = "collect")]
         Some(Command::Lines(args)) => lines::run(args, settings, console),
+        #[cfg(feature = "collect")]
+        Some(Command::Plan(args)) => plan::run(args, settings, console),
         #[cfg(not(feature = "collect"))]
         None
         | Some(
@@ -127,6 +132,7 @@ fn dispatch(cli: &Cli, loaded: &Loaded, console: Console, stdout: Console) -> Re
             | Command::Test(_)
             | Command::Watch(_)
             | Command::Lines(_)
+            | Command::Plan(_)
             | Command::Doctor(_)
             | Command::Recover(_),
         ) => {

@@ -59,6 +59,10 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.sources.apply(settings);
             args.selection.apply(settings);
         }
+        Some(Command::Plan(args)) => {
+            args.sources.apply(settings);
+            args.selection.apply(settings);
+        }
         Some(Command::Doctor(_)) => {}
         Some(Command::Recover(args)) => args.output.apply(settings),
         Some(Command::Merge(args)) => {

@@ -110,7 +110,7 @@ struct Index<'a> {
 
 fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, options: &PlanOptions<'_>) -> Answer {
     let Index { innermost, calls, selected, .. } = *index;
-    let resolved = code.resolved;
+    let resolved = code.is_resolved();
     let cfg = Cfg::new(&object.image.fdes, code);
     let flow = Flow::new(&cfg);
     let PlanOptions { branches, scope, .. } = *options;

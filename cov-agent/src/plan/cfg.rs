@@ -179,7 +179,7 @@ fn ranges<T>(sorted: &[T], len: usize, key: impl Fn(&T) -> u32) -> Vec<Range<u32
 /// Which instructions begin a block.
 fn leaders(fdes: &[Fde], code: &Code) -> Vec<bool> {
     // Where jumps go to unknown places, each instruction is on its own.
-    let mut leaders = vec![!code.resolved; code.insns.len()];
+    let mut leaders = vec![!code.is_resolved(); code.insns.len()];
     let mut lead = |addr: u64| {
         if let Some(slot) = code.at(addr).and_then(|at| leaders.get_mut(at)) {
             *slot = true;

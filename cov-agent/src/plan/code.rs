@@ -5,6 +5,7 @@
 
 use super::functions::{Fragment, Layout, Region, sweep};
 use super::jump_tables::Tables;
+use super::survey::Doubt;
 use super::x86_64::{Callee, Flow, Insn, Mention, decode, reads_from};
 use crate::object::{AddrRange, Fde, LinkAddr, Object};
 
@@ -22,11 +23,16 @@ pub(super) struct Code {
     pub(super) computed: Vec<(u64, Vec<u64>)>,
     /// Addresses, sorted, where control comes from outside (or from where nobody knows).
     pub(super) entries: Vec<u64>,
-    /// Whether the flow of control is fully known. Else nothing can be said beyond "this instruction was executed".
-    pub(super) resolved: bool,
+    /// Why the flow of control is not fully known, if so: nothing can be said then beyond "this instruction was executed".
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Code {
+    /// Whether the flow of control is fully known.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.doubt.is_none()
+    }
+
     /// The index of the instruction that begins at `addr`.
     pub(super) fn at(&self, addr: u64) -> Option<usize> {
         self.insns.binary_search_by_key(&addr, |i| i.addr).ok()
@@ -46,9 +52,11 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region, amid: &
     walk.work.extend(amid.iter().map(|&addr| (addr, false)));
     let starts = layout.fragments_of(region).flat_map(|f| &f.starts).map(|s| s.addr);
     walk.work.extend(starts.map(|addr| (addr, false)));
-    let mut resolved = true;
+    let mut doubt = None;
     for fde in walk.fdes() {
-        resolved &= !fde.lsda_unreadable;
+        if fde.lsda_unreadable {
+            doubt = Some(Doubt::LandingPads);
+        }
         walk.work.extend(fde.landing_pads.iter().map(|p| (p.pad.0, false)));
     }
     walk.run();
@@ -58,9 +66,10 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region, amid: &
         loop {
             let known = walk.insns.len();
             computed = walk.compute();
-            resolved &= !walk.torn;
-            resolved &= computed.iter().map(|(_, targets)| targets.len()).sum::<usize>() <= MAX_TABLE_EDGES;
-            if !resolved {
+            if computed.iter().map(|(_, targets)| targets.len()).sum::<usize>() > MAX_TABLE_EDGES {
+                doubt = Some(Doubt::Tables);
+            }
+            if walk.torn || doubt.is_some() {
                 break;
             }
             walk.work.extend(computed.iter().flat_map(|(_, targets)| targets).map(|&addr| (addr, false)));
@@ -70,13 +79,13 @@ pub(super) fn explore(object: &Object, layout: &Layout, region: &Region, amid: &
                 break;
             }
             if rounds == MAX_ROUNDS {
-                resolved = false;
+                doubt = Some(Doubt::Tables);
                 break;
             }
         }
     }
-    resolved &= !walk.torn;
-    walk.finish(computed, resolved)
+    let doubt = doubt.or(walk.torn.then_some(Doubt::Data));
+    walk.finish(computed, doubt)
 }
 
 /// One fragment, and what is known of each of its bytes.
@@ -264,7 +273,7 @@ impl<'a> Walk<'a> {
         piece.marks.iter_mut().skip(at).take(len).for_each(|mark| *mark |= DATA);
     }
 
-    fn finish(mut self, mut computed: Vec<(u64, Vec<u64>)>, mut resolved: bool) -> Code {
+    fn finish(mut self, mut computed: Vec<(u64, Vec<u64>)>, mut doubt: Option<Doubt>) -> Code {
         let pieces = std::mem::take(&mut self.pieces);
         let mut insns = std::mem::take(&mut self.insns);
         insns.sort_unstable_by_key(|i| i.addr);
@@ -282,13 +291,13 @@ impl<'a> Walk<'a> {
             }
         }
         for n in inside {
-            resolved = false;
+            doubt.get_or_insert(Doubt::Overlap);
             if let Some(insn) = insns.get_mut(n) {
                 insn.probe = None;
             }
         }
         computed.sort_unstable();
-        let mut code = Code { insns, computed, entries: Vec::new(), resolved };
+        let mut code = Code { insns, computed, entries: Vec::new(), doubt };
         code.entries = self.entries(&code);
         code
     }

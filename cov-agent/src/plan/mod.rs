@@ -25,6 +25,7 @@ mod spanning;
 mod stack;
 mod steps;
 mod sums;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -34,6 +35,7 @@ pub use check::still_holds;
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
 pub use marks::{Framework, MarkAct, MarkSite, marks};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
+pub use survey::{Doubt, Survey, Unresolved, survey};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,
     Unmeasurable, WayFormula,

@@ -354,7 +354,7 @@ impl Calls<'_> {
 
     /// The regions that must come back for this one to; `None` if it may not all the same.
     fn needs(&self, code: &Code, region: u32) -> Option<Vec<u32>> {
-        let callees = comes_back(code, &self.layout.begins(region)).filter(|_| code.resolved)?;
+        let callees = comes_back(code, &self.layout.begins(region)).filter(|_| code.is_resolved())?;
         let mut needs = Vec::new();
         for callee in callees {
             match self.to(callee) {
@@ -372,7 +372,7 @@ impl Calls<'_> {
             To::Region(region) => !never.contains(&region),
             To::Library(returns) => returns != Returns::Never,
         };
-        code.resolved && never_comes_back(code, &self.layout.begins(region), &returns)
+        code.is_resolved() && never_comes_back(code, &self.layout.begins(region), &returns)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::plan::Scope;
 use crate::runner::{Candidate, read_and_plan};
 use view::View;
+pub(super) use view::{ObjectView, ProbeView, SlotNames, TermView};
 
 /// Prints the lines of the object. Without `--include` all of its sources are shown.
 pub(super) fn run(args: &LinesArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {

@@ -127,7 +127,8 @@ impl View {
 }
 
 impl ProbeView {
-    fn new(site: &Site) -> Self {
+    /// The view of a site.
+    pub(crate) fn new(site: &Site) -> Self {
         let (slot, slot_not_taken) = match site.observe {
             Observe::Count { slot } => (slot.0, None),
             Observe::Branch { taken, .. } => (taken.0, Some(taken.0.saturating_add(1))),
@@ -146,7 +147,8 @@ impl ProbeView {
 }
 
 impl TermView {
-    fn new(term: &Term) -> Self {
+    /// The view of a term.
+    pub(crate) fn new(term: &Term) -> Self {
         Self { slot: term.slot.0, coefficient: term.coefficient }
     }
 }
@@ -195,8 +197,8 @@ pub(crate) struct SlotNames(HashMap<SlotId, String>);
 
 impl SlotNames {
     /// The names of all counters of `probes`.
-    pub(crate) fn new(probes: &[ProbeView]) -> Self {
-        let mut names = HashMap::with_capacity(probes.len());
+    pub(crate) fn new<'a>(probes: impl IntoIterator<Item = &'a ProbeView>) -> Self {
+        let mut names = HashMap::new();
         for probe in probes {
             match probe.slot_not_taken {
                 None => {

@@ -74,7 +74,7 @@ fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
     let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
     entries.sort_unstable();
     entries.dedup();
-    Code { insns, computed, entries, resolved: true }
+    Code { insns, computed, entries, doubt: None }
 }
 
 /// Walks from `entry` as `choices` say, and counts. A call may end the walk, or come back twice.
