@@ -13,11 +13,14 @@ const OBJECT: u32 = 28;
 const STRIPES: u32 = 40;
 const CONDITION: u32 = 44;
 const BRANCH: u64 = 1 << 48;
+const STEPPED: u64 = 1 << 49;
+const ONCE: u64 = 1 << 50;
 
 /// What a hit of one probe adds to.
 ///
 /// From the lowest bit: slot (28 bits), object (12), base-2 logarithm of the object's stripes (4),
-/// condition (4), whether the probe observes a branch (1). The rest is 0.
+/// condition (4), whether the probe observes a branch (1), whether the kernel single-steps its instruction (1), whether
+/// one hit is enough (1). The rest is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cookie(pub u64);
 
@@ -42,6 +45,32 @@ impl Cookie {
             Some(Self(bits)) => Some(Self(bits | (condition as u64) << CONDITION | BRANCH)),
             None => None,
         }
+    }
+
+    /// The same for an instruction that the kernel single-steps.
+    #[must_use]
+    pub const fn stepped(self) -> Self {
+        Self(self.0 | STEPPED)
+    }
+
+    /// Whether the kernel single-steps the instruction, which costs more.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_stepped(self) -> bool {
+        self.0 & STEPPED != 0
+    }
+
+    /// The same for a probe that has done its work when it was hit once.
+    #[must_use]
+    pub const fn once(self) -> Self {
+        Self(self.0 | ONCE)
+    }
+
+    /// Whether one hit is enough, so that each asks for the probe to be disarmed.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_once(self) -> bool {
+        self.0 & ONCE != 0
     }
 
     /// The counter; of a branch, that of "jumped".
@@ -86,7 +115,9 @@ mod tests {
         fn parts_come_back(object in 0..MAX_OBJECTS, log2 in 0..=MAX_STRIPES_LOG2, slot in 0..MAX_SLOTS - 1, condition in 0u8..16) {
             let count = Cookie::count(object, log2, slot).unwrap();
             prop_assert_eq!((count.object(), count.stripes_log2(), count.slot(), count.condition()), (object, log2, slot, None));
-            let branch = Cookie::branch(object, log2, slot, condition).unwrap();
+            prop_assert!(!count.is_stepped() && !count.is_once() && count.once().is_once());
+            let branch = Cookie::branch(object, log2, slot, condition).unwrap().stepped().once();
+            prop_assert!(branch.is_stepped());
             prop_assert_eq!(
                 (branch.object(), branch.stripes_log2(), branch.slot(), branch.condition()),
                 (object, log2, slot, Some(condition))

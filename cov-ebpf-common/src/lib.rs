@@ -8,6 +8,7 @@ mod counters;
 mod flags;
 mod mark;
 mod python;
+mod request;
 
 pub use contexts::{
     ContextKey, ENTERED_BYTES, EXECUTED_BYTES, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News,
@@ -21,6 +22,7 @@ pub use python::{
     MAX_PREFIXES, MAX_PYTHON_FILES, MAX_PYTHON_LINES, NAME_BYTES, Operand, PYTHON_FILES, PYTHON_LINES, PYTHON_PREFIXES,
     PythonLine, PythonName,
 };
+pub use request::{Ask, REQUESTS_BYTES, Request, Spending};
 
 /// Array of maps: for each object its counters, see [`index`].
 pub const COUNTERS: &str = "COUNTERS";
@@ -43,6 +45,12 @@ pub const UNITS: &str = "UNITS";
 
 /// Ring buffer of [`News`] about contexts.
 pub const NEWS: &str = "NEWS";
+
+/// Ring buffer of [`Request`]s.
+pub const REQUESTS: &str = "REQUESTS";
+
+/// Hash map: what each process of [`TRACKED`] that was hit has spent, a [`Spending`].
+pub const SPENDING: &str = "SPENDING";
 
 /// Array of `u64`, indexed by [`Loss`]: what the kernel side could not count.
 pub const LOSSES: &str = "LOSSES";
@@ -120,6 +128,14 @@ pub struct Config {
     pub mm_env_end: u32,
     /// `task_struct.exit_code`.
     pub task_exit_code: u32,
+    /// An [`Ask`].
+    pub ask: u32,
+    /// What a hit of an emulated instruction costs, in nanoseconds.
+    pub emulated_ns: u32,
+    /// What a hit of a single-stepped instruction costs, in nanoseconds.
+    pub stepped_ns: u32,
+    /// What a process may spend on hits in any case, in microseconds.
+    pub grace_us: u32,
 }
 
 impl Config {
@@ -155,7 +171,11 @@ impl Config {
         mm_env_start: 0,
         mm_env_end: 0,
         task_exit_code: 0,
+        ask: 0,
+        emulated_ns: 0,
+        stepped_ns: 0,
+        grace_us: 0,
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 84);
+const _: () = assert!(size_of::<Config>() == 100);

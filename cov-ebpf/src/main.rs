@@ -11,6 +11,7 @@
 mod contexts;
 mod marks;
 mod python;
+mod request;
 mod task;
 
 use aya_ebpf::EbpfContext as _;
@@ -61,6 +62,12 @@ fn hit_any(ctx: &ProbeContext) {
             slot += 1;
         }
     }
+    count(ctx, process, context, cookie, slot);
+    request::consider(ctx, cookie, process);
+}
+
+#[inline(always)]
+fn count(ctx: &ProbeContext, process: u32, context: u32, cookie: Cookie, slot: u32) {
     if contexts::wanted() {
         // SAFETY: the kernel lets a uprobe program read the registers it is called with.
         let r14 = || unsafe { core::ptr::read_volatile(&raw const (*ctx.regs).r14) };
@@ -113,6 +120,7 @@ fn exit(ctx: RawTracePointContext) {
     }
     if last {
         let _ = TRACKED.remove(&process);
+        request::forget(process);
     }
 }
 
@@ -125,8 +133,13 @@ fn tracked(process: u32) -> Option<u32> {
 
 #[inline(always)]
 fn add(counter: *mut u64) {
-    // SAFETY: the pointer comes from a map lookup that found an aligned 64-bit element.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+    add_many(counter, 1);
+}
+
+#[inline(always)]
+fn add_many(counter: *mut u64, many: u64) {
+    // SAFETY: the pointer comes from a map lookup that found an aligned 64-bit element, or lies in such a one.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, many) };
 }
 
 #[inline(always)]

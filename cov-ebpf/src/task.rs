@@ -5,15 +5,16 @@ use cov_ebpf_common::Config;
 
 /// Set by the agent before loading; the verifier then sees constants and drops what is not needed.
 #[unsafe(no_mangle)]
-static CONFIG: Config = Config::UNSET;
+pub static CONFIG: Config = Config::UNSET;
 
 /// The value the agent gave to a member of [`Config`].
 macro_rules! config {
     ($member:ident) => {
         // SAFETY: a reference to an initialised static. Volatile, for the agent changes it.
-        unsafe { core::ptr::read_volatile(&raw const CONFIG.$member) }
+        unsafe { core::ptr::read_volatile(&raw const $crate::task::CONFIG.$member) }
     };
 }
+pub(crate) use config;
 
 /// How deep pid namespaces nest at most (`MAX_PID_NS_LEVEL`).
 const MAX_PID_NS_LEVEL: u32 = 32;

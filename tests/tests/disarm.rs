@@ -47,8 +47,8 @@ fn breakpoints(pid: u32, program: &Path) -> usize {
     changed.len()
 }
 
-/// Ends the agent by `signal` while it measures a program that goes on.
-fn ended_by(signal: &str) {
+/// Ends the agent by `signal` while it measures, with `option`, a program that goes on.
+fn ended_by(signal: &str, option: &str) {
     own_run_directory("size=64m");
     let dir = scratch();
     let program = dir.path().join("echo");
@@ -56,7 +56,7 @@ fn ended_by(signal: &str) {
     let child = start(&program);
     assert_eq!(breakpoints(child.id(), &program), 0);
 
-    let agent = Agent::attach(&[child.id()]).start();
+    let agent = Agent::attach(&[child.id()]).arg(option).start();
     assert!(breakpoints(child.id(), &program) > 3, "it is armed");
     assert!(Command::new("kill").args([signal, &agent.id().to_string()]).status().unwrap().success());
 
@@ -74,7 +74,8 @@ fn ended_by(signal: &str) {
 #[test]
 fn an_interrupted_agent_leaves_no_breakpoint() {
     if kernel() {
-        ended_by("-INT");
+        ended_by("-INT", "--color=never");
+        ended_by("-INT", "--lines-only");
     }
 }
 
@@ -82,7 +83,8 @@ fn an_interrupted_agent_leaves_no_breakpoint() {
 #[test]
 fn a_killed_agent_leaves_no_breakpoint() {
     if kernel() {
-        ended_by("-KILL");
+        ended_by("-KILL", "--color=never");
+        ended_by("-KILL", "--lines-only");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use super::cost_args::CostArgs;
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs, TestsArgs, WhoArgs};
 use super::object_args::PlanArgs;
 use super::plan_args::{CacheArgs, SelectionArgs};
@@ -190,6 +191,9 @@ pub struct RunArgs {
     /// Plans.
     #[command(flatten)]
     pub cache: CacheArgs,
+    /// How much it may cost.
+    #[command(flatten)]
+    pub cost: CostArgs,
     /// Measure the program's own process only, not those that it starts
     #[arg(long)]
     pub no_follow: bool,
@@ -239,6 +243,9 @@ pub struct AttachArgs {
     /// Plans.
     #[command(flatten)]
     pub cache: CacheArgs,
+    /// How much it may cost.
+    #[command(flatten)]
+    pub cost: CostArgs,
 }
 
 /// `cov-agent watch`.

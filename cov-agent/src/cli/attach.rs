@@ -58,7 +58,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     }
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
-    let options = Options { python: in_kernel, ..Options::default() };
+    let options = Options { python: in_kernel, asking: setup.asking, ..Options::default() };
     let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Part)?;
     for object in unopened.iter().cloned() {
         measurement.lose(LossKind::UnattachedObjects, object);

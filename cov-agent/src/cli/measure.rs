@@ -14,39 +14,17 @@ use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
-use crate::process::{Linger, executes, readable};
+use crate::process::{executes, readable};
 use crate::runner::{
-    Candidate, CoverageTestRunner, Journal, JournalError, Naming, Objects, Prepared, Skipped, prepare,
+    Candidate, CoverageTestRunner, Disarmed, Journal, JournalError, Lingering, Naming, Objects, Prepared, Skipped,
+    prepare,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// The processes that disarm when this one has ended, and what each keeps armed until then.
-#[derive(Default)]
-struct Lingering {
-    processes: Vec<(Vec<Key>, Linger)>,
-    descriptors: BTreeSet<RawFd>,
-}
-
-impl Lingering {
-    /// Leaves what was armed just now, on the files `keys`, to another process.
-    fn add(&mut self, keys: Vec<Key>) -> io::Result<()> {
-        let process = Linger::new(&mut self.descriptors)?;
-        self.processes.extend(process.map(|process| (keys, process)));
-        Ok(())
-    }
-
-    /// Lets go what is armed on files that are `gone`.
-    fn end(&mut self, gone: impl Fn(Key) -> bool) -> io::Result<()> {
-        let ended = |(keys, _): &mut (Vec<Key>, Linger)| keys.iter().any(|key| gone(*key));
-        self.processes.extract_if(.., ended).try_for_each(|(_, process)| process.end())
-    }
-}
 
 /// A measurement that is armed.
 pub(super) struct Measurement<'a> {
@@ -99,6 +77,8 @@ impl<'a> Measurement<'a> {
                 .name_contexts(Naming::new(from, setup.commands.clone()), usize::try_from(limit).unwrap_or(usize::MAX));
         }
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
+        let started = runner.disarm_when_done(&lingering);
+        started.map_err(|e| Message::new(Slug::Failed, format!("starting the thread that disarms: {e}")))?;
         let (journal, usdt) = (None, None);
         let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal, usdt };
         measurement.begin_journal();
@@ -276,6 +256,9 @@ impl<'a> Measurement<'a> {
     /// The same for a run of which there may be earlier results.
     pub(super) fn finish_run(self, run: Run, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
         let Self { setup, console, mut runner, left_out, lingering: _lingering, one_by_one, journal, usdt: _ } = self;
+        if let Some(disarmed) = runner.end_disarming() {
+            tell_disarmed(console, &disarmed);
+        }
         let begun = Instant::now();
         let probes = runner.probes();
         let collected = runner.collect_coverage_results();
@@ -368,6 +351,23 @@ fn tell(console: Console, object: &Prepared) {
     ));
     for note in &object.notes {
         console.warning(&Message::new(Slug::DamagedDebugInfo, format!("{}: {note}", object.path.display())));
+    }
+}
+
+/// What went while the program ran.
+fn tell_disarmed(console: Console, disarmed: &Disarmed) {
+    let Disarmed { sites, breakpoints, relinked, forbidden, failed } = disarmed;
+    console.detail(&format!(
+        "disarmed {sites} sites: took {breakpoints} breakpoints out of running processes, replaced links {relinked} times"
+    ));
+    if *forbidden {
+        let text =
+            "the kernel does not let breakpoints be taken out of running processes: they went for later ones only";
+        console.warning(&Message::new(Slug::NotDisarmed, text));
+    }
+    if let Some(why) = failed {
+        let text = format!("probes stayed armed, which took time, since the thread that disarms has ended: {why}");
+        console.warning(&Message::new(Slug::NotDisarmed, text));
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Slug {
     DiskFull,
     /// The kernel refused to arm probes.
     ProbesRefused,
+    /// Probes that have done their work stay armed.
+    NotDisarmed,
     /// Something that should have been counted was not.
     Losses,
     /// An agent was killed, or what would be left of this one if it were.
@@ -75,7 +77,7 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind, as the reference lists them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Usage,
         Self::ProgramNotFound,
         Self::ProgramNotExecutable,
@@ -95,6 +97,7 @@ impl Slug {
         Self::OutputNotWritable,
         Self::DiskFull,
         Self::ProbesRefused,
+        Self::NotDisarmed,
         Self::Losses,
         Self::Interrupted,
         Self::Config,
@@ -132,6 +135,7 @@ impl Slug {
             Self::OutputNotWritable => "output-not-writable",
             Self::DiskFull => "disk-full",
             Self::ProbesRefused => "probes-refused",
+            Self::NotDisarmed => "not-disarmed",
             Self::Losses => "losses",
             Self::Interrupted => "interrupted",
             Self::Config => "config",

@@ -46,7 +46,8 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening the program", &e))?;
     let contexts = Naming::new(settings.context_from.value.clone(), Commands::default()).wanted();
-    let options = Options { follow: settings.follow.value, contexts, python: python.in_kernel(), ..Options::default() };
+    let (follow, asking) = (settings.follow.value, setup.asking);
+    let options = Options { follow, contexts, python: python.in_kernel(), asking, ..Options::default() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {
             true => Candidates::find(&setup, Some(&path)),

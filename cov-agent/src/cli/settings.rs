@@ -37,6 +37,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             cli.attach.output.apply(settings);
             cli.attach.cache.apply(settings);
             settings.python.command_line("--python", cli.attach.python);
+            cli.attach.cost.apply(settings);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
         Some(Command::Run(args) | Command::Test(args)) => {
@@ -44,6 +45,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.selection.apply(settings);
             args.output.apply(settings);
             args.cache.apply(settings);
+            args.cost.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
             settings.context_from.command_line("--context-from", args.context_from.clone());

@@ -11,6 +11,7 @@ use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::plan::{Aim, PlanOptions, Scope, Selection};
+use crate::probe::Asking;
 use crate::runner::{Cache, Commands, Invoker};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,10 @@ pub(super) struct Setup {
     pub cache: Option<Cache>,
     /// What is known of the tests' commands.
     pub commands: Commands,
+    /// What counters are to tell.
+    pub aim: Aim,
+    /// When hits ask for their probes to go.
+    pub asking: Asking,
     filter: Filter,
     chosen: Chosen,
     branches: bool,
@@ -58,7 +63,14 @@ impl Setup {
         // A context may begin and end anywhere.
         let contexts = (settings.context_from.value.clone(), settings.max_contexts.value);
         let scope = if contexts.0 == ContextFrom::Nothing { Scope::Whole } else { Scope::Part };
-        let branches = *settings.branch;
+        let aim = if *settings.lines_only { Aim::Hits } else { Aim::Counts };
+        let asking = match aim {
+            // What was hit in one context is to be hit in another.
+            Aim::Hits if contexts.0 == ContextFrom::Nothing => Asking::EachHit,
+            _ => Asking::Never,
+        };
+        // A way that was not taken yet would keep the probe of a busy jump armed.
+        let branches = *settings.branch && aim == Aim::Counts;
         let cache = None;
         Ok(Self {
             invoker,
@@ -67,6 +79,8 @@ impl Setup {
             scope,
             contexts,
             commands,
+            aim,
+            asking,
             cache,
             filter,
             chosen,
@@ -113,7 +127,7 @@ impl Setup {
             lines: if chosen.has_lines() { Some(&lines) } else { None },
             profile: if chosen.has_profile() { Some(&profile) } else { None },
         };
-        act(&PlanOptions { wanted: &wanted, selection, scope, aim: Aim::Counts, branches: self.branches })
+        act(&PlanOptions { wanted: &wanted, selection, scope, aim: self.aim, branches: self.branches })
     }
 
     /// What of the sources is measured, for people; empty where everything is.

@@ -178,6 +178,8 @@ keys! {
     python_counts: bool, Some("--python-hits"), &[];
     /// How long running processes are measured.
     duration: Seconds, Some("--duration"), &[];
+    /// Whether only which lines were executed is wanted.
+    lines_only: bool, Some("--lines-only"), &[];
     /// Lines that are left out.
     exclude_lines: Regexes, None, &[&[alias("report", "exclude_lines", Form::Same)]];
     /// More lines that are left out.

@@ -30,6 +30,7 @@ mod sections;
 mod split;
 mod units;
 mod unwind;
+mod usdt;
 
 pub use addr::{AddrRange, FileOffset, LinkAddr, RuntimeAddr};
 pub use error::{Note, ObjectError};
@@ -37,6 +38,7 @@ pub use functions::{CopyKind, FunctionCopy, Functions};
 pub use image::{Fde, Image, LandingPad, ObjectId, Segment, Symbol};
 pub use lines::{FileId, LineTable, Row, Sequence, SourceFile};
 pub use search::{DebugOrigin, DebugSearch, Looked, Opener};
+pub use usdt::usdt_places;
 
 use mapped::Mapped;
 use std::fs::File;

@@ -123,7 +123,7 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
         if infer {
             cover(&cfg, &flow, &mut sums, &frequency);
         }
-        sums.forget_counts();
+        sums.forget_counts(&flow);
     }
     let used = sums.used();
     let choice = match options.aim {

@@ -126,6 +126,22 @@ impl<'a> Flow<'a> {
         self.site(piece).map(|_| Sum::one(Var::Piece(piece)))
     }
 
+    /// What is executed when the way that `var` counts is taken, where a probe can tell: a probe on what it leads to has
+    /// done its work after one hit, and one on the jump only when the other way was taken too.
+    pub(super) fn reached(&self, var: Var) -> Var {
+        let kind = match var {
+            Var::Piece(_) => return var,
+            Var::Taken(_) => EdgeKind::Taken,
+            Var::NotTaken(_) => EdgeKind::NotTaken,
+        };
+        let Some(from) = self.cfg.pieces.get(var.piece() as usize).map(|piece| piece.block) else { return var };
+        // Where nothing else leads, else it tells of other ways too.
+        let leads = |to: &u32| matches!(self.cfg.into(*to), [e] if e.from == from && e.kind == kind);
+        let to = self.cfg.successors(from).iter().copied().find(leads);
+        let piece = to.and_then(|to| Some(self.cfg.blocks.get(to as usize)?.pieces.start));
+        piece.filter(|&piece| self.site(piece).is_some()).map_or(var, Var::Piece)
+    }
+
     /// The flow into `block` by the `counted` of its edges; `first` is the piece of it that is asked for: what
     /// does not come as far as that is left out where possible. The counters that tell whether there is any
     /// come second; no subtraction is in them. `exact` is cleared where only a part can be counted.

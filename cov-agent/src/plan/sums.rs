@@ -1,7 +1,7 @@
 //! What a region tells of lines and functions, in sums of what can be counted.
 
 use super::branches::WaySum;
-use super::flow::{Sum, Var};
+use super::flow::{Flow, Sum, Var};
 use super::types::Reason;
 use crate::object::FileId;
 use std::collections::BTreeSet;
@@ -48,11 +48,18 @@ impl Sums {
     }
 
     /// Leaves only what tells that lines and functions were executed, which becomes the count of functions.
-    pub(super) fn forget_counts(&mut self) {
-        self.lines.iter_mut().for_each(|l| l.count = Sum::default());
+    pub(super) fn forget_counts(&mut self, flow: &Flow<'_>) {
+        let tidy = |seen: &mut Vec<Var>| {
+            seen.iter_mut().for_each(|var| *var = flow.reached(*var));
+            seen.sort_unstable();
+            seen.dedup();
+        };
+        for line in &mut self.lines {
+            line.count = Sum::default();
+            tidy(&mut line.seen);
+        }
         for function in &mut self.functions {
-            function.seen.sort_unstable();
-            function.seen.dedup();
+            tidy(&mut function.seen);
             function.count = Sum(function.seen.iter().map(|&var| (var, 1)).collect());
         }
     }

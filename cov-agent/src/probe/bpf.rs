@@ -1,27 +1,26 @@
 //! The running kernel, through bpf(2).
 
-use super::bisect::{self, Attempt, MAX_SITES_PER_LINK, Outcome};
+use super::bisect::Outcome;
 use super::contexts::{ContextOptions, Contexts};
 use super::counters::Counters;
 use super::descriptors;
-use super::error::system_error;
-use super::links::{attach, close, touch};
+use super::live::{self, Linker, Links, Marks, Old};
 use super::missed;
 use super::pins::{self, Pins};
+use super::requests::{Asking, Requests, Tracked, copy};
 use super::{
     Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, namespace,
 };
-use crate::plan::{Observe, Site};
-use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink};
+use crate::plan::Site;
+use aya::maps::{ArrayOfMaps, Map, MapData};
+use aya::programs::uprobe::UProbeLink;
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::UProbeMultiFeature;
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use cov_ebpf_common::{self as common, Config, Cookie, MAX_OBJECTS, MAX_SLOTS, MAX_TRACKED};
+use cov_ebpf_common::{self as common, Config, MAX_OBJECTS, MAX_SLOTS};
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// The kernel programs, built by `cargo xtask ebpf`.
@@ -48,11 +47,13 @@ pub struct Options {
     pub contexts: Option<ContextOptions>,
     /// Whether lines of Python may be counted.
     pub python: bool,
+    /// Whether, and when, hits ask for probes to be disarmed: then there are [`Requests`].
+    pub asking: Asking,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: true, one_by_one: false, contexts: None, python: false }
+        Self { follow: true, one_by_one: false, contexts: None, python: false, asking: Asking::Never }
     }
 }
 
@@ -60,10 +61,14 @@ impl Default for Options {
 pub struct Bpf {
     /// Some program holds the links of the objects and stands before them: links go first.
     pub(super) objects: Vec<Option<Object>>,
-    pub(super) programs: Ebpf,
     /// Links that count lines of Python.
     pub(super) python: Vec<OwnedFd>,
-    program: &'static str,
+    pub(super) linker: Linker,
+    /// The array of the objects' counters.
+    all_counters: MapData,
+    tracked: Tracked,
+    losses: Map,
+    requests: Option<Requests>,
     cpus: u32,
     /// Counters on their way to the programs.
     sharing: Vec<JoinHandle<Result<(), ProbeError>>>,
@@ -72,13 +77,14 @@ pub struct Bpf {
     contexts: Option<Contexts>,
     /// What watches the variables of processes.
     pub(super) watching: Vec<UProbeLink>,
-    /// How many links there may be, since each is a descriptor.
-    spare: usize,
+    /// Whether one hit of a site is enough.
+    once: bool,
 }
 
 pub(super) struct Object {
-    counters: Counters,
-    pub(super) links: Vec<UProbeLink>,
+    counters: Arc<Counters>,
+    pub(super) armed: live::Armed,
+    file: File,
 }
 
 impl Bpf {
@@ -88,7 +94,7 @@ impl Bpf {
     /// No permission, no memory, or a kernel that lacks what is needed.
     pub fn new(options: Options) -> Result<Self, ProbeError> {
         let flags = options.contexts.map_or(0, ContextOptions::flags);
-        let config = Globals(namespace::config(options.follow, flags)?);
+        let config = Globals(options.asking.configure(namespace::config(options.follow, flags)?));
         let mut loader = EbpfLoader::new();
         loader.override_global(common::CONFIG, &config, true).verifier_log_level(VerifierLogLevel::DISABLE);
         if options.contexts.is_none() {
@@ -102,6 +108,9 @@ impl Bpf {
             for map in [common::PYTHON_FILES, common::PYTHON_LINES] {
                 loader.map_max_entries(map, 1);
             }
+        }
+        for (map, bytes) in options.asking.not_used() {
+            loader.map_max_entries(map, bytes);
         }
         let mut programs =
             loader.load(PROGRAMS).map_err(|error| ProbeError::of("loading the kernel programs", error))?;
@@ -127,18 +136,31 @@ impl Bpf {
             }
         }
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
-        let (objects, python, sharing) = (Vec::new(), Vec::new(), Vec::new());
+        let mut take = |name| programs.take_map(name).ok_or(missing(name));
+        let tracked = Tracked::new(take(common::TRACKED)?)?;
+        let losses = take(common::LOSSES)?;
+        let Map::ArrayOfMaps(all_counters) = take(common::COUNTERS)? else { return Err(missing(common::COUNTERS)) };
+        let requests = match options.asking {
+            Asking::Never => None,
+            _ => Some(Requests::new(take(common::REQUESTS)?, take(common::SPENDING)?, &tracked)?),
+        };
+        let linker = Linker { programs: Arc::new(Mutex::new(programs)), program, spare };
+        let (objects, python, sharing, counting) = (Vec::new(), Vec::new(), Vec::new(), false);
+        let once = options.asking == Asking::EachHit;
         Ok(Self {
             objects,
-            programs,
+            linker,
             python,
-            program,
+            all_counters,
+            tracked,
+            losses,
+            requests,
             cpus,
             sharing,
-            counting: false,
-            spare,
-            watching: Vec::new(),
+            counting,
             contexts,
+            watching: Vec::new(),
+            once,
         })
     }
 
@@ -146,7 +168,7 @@ impl Bpf {
     /// slow to disarm.
     #[must_use]
     pub fn is_multi(&self) -> bool {
-        self.program == "hit_multi"
+        self.linker.is_multi()
     }
 
     /// A descriptor that is readable when there is news of contexts.
@@ -158,49 +180,35 @@ impl Bpf {
     /// Leaves room for so many links only.
     #[cfg(test)]
     pub(super) fn leave_room_for(&mut self, links: usize) {
-        self.spare = links;
+        self.linker.spare = links;
     }
 
     fn object(&self, id: ArmedId) -> Result<&Object, ProbeError> {
         self.objects.get(id.0 as usize).and_then(Option::as_ref).ok_or(ProbeError::NotArmed)
     }
 
-    fn tracked(&mut self) -> Result<HashMap<&mut MapData, u32, u32>, ProbeError> {
-        let map = self.programs.map_mut(common::TRACKED).ok_or(missing("TRACKED"))?;
-        HashMap::try_from(map).map_err(|error| ProbeError::of("finding the tracked processes", error))
-    }
-
     /// The processes that are counted now, by number.
     ///
     /// # Errors
     /// When the kernel fails.
-    pub fn tracked_processes(&mut self) -> Result<Vec<u32>, ProbeError> {
-        let tracked = self.tracked()?;
-        let pids: Result<std::collections::BTreeSet<_>, _> = tracked.keys().collect();
-        pids.map(|pids| pids.into_iter().collect()).map_err(|error| ProbeError::of("listing processes", error))
+    pub fn tracked_processes(&self) -> Result<Vec<u32>, ProbeError> {
+        Ok(self.tracked.pids()?.into_iter().collect())
     }
 
     fn missed(&self, program: &str) -> u64 {
-        let fd = self.programs.program(program).and_then(|program| program.fd().ok());
+        let programs = live::lock(&self.linker.programs);
+        let fd = programs.program(program).and_then(|program| program.fd().ok());
         fd.map_or(0, |fd| missed::of(fd.as_fd()))
     }
 
     /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
     /// wait for a grace period, some 5 ms: another thread does, while this one arms.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
-        let doing = "sharing the counters";
-        let Some(aya::maps::Map::ArrayOfMaps(outer)) = self.programs.map(common::COUNTERS) else {
-            return Err(missing("COUNTERS"));
-        };
-        let copy = |map: &MapData| {
-            let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| ProbeError::of(doing, error))?;
-            MapData::from_fd(fd).map_err(|error| ProbeError::of(doing, error))
-        };
-        let (outer, inner) = (copy(outer)?, copy(counters.map())?);
+        let (outer, inner) = (copy(&self.all_counters)?, copy(counters.map())?);
         self.sharing.push(thread::spawn(move || {
-            ArrayOfMaps::<_, MapData>::try_from(aya::maps::Map::ArrayOfMaps(outer))
+            ArrayOfMaps::<_, MapData>::try_from(Map::ArrayOfMaps(outer))
                 .and_then(|mut maps| maps.set(index, &inner, 0))
-                .map_err(|error| ProbeError::of(doing, error))
+                .map_err(|error| ProbeError::of("sharing the counters", error))
         }));
         Ok(())
     }
@@ -210,26 +218,6 @@ impl Bpf {
         self.sharing.drain(..).try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
-        })
-    }
-
-    /// Links for all of `points` that the kernel takes.
-    fn link(
-        &mut self,
-        target: &Path,
-        points: &[UProbeAttachPoint<'static>],
-    ) -> Result<Outcome<UProbeLink>, ProbeError> {
-        let per_link = if self.is_multi() { MAX_SITES_PER_LINK } else { 1 };
-        let links: usize = self.objects.iter().flatten().map(|object| object.links.len()).sum();
-        let mut spare = self.spare.saturating_sub(links);
-        let hit: &mut UProbe = find(&mut self.programs, self.program)?;
-        bisect::arm(points.len(), per_link, |range| {
-            if spare == 0 {
-                return Attempt::Refused(io::Error::from_raw_os_error(libc::EMFILE));
-            }
-            let attempt = attach(hit, target, points.get(range).unwrap_or_default());
-            spare -= usize::from(matches!(attempt, Attempt::Armed(_)));
-            attempt
         })
     }
 }
@@ -244,32 +232,20 @@ impl Kernel for Bpf {
         if index >= MAX_OBJECTS {
             return Err(ProbeError::TooManyObjects { limit: MAX_OBJECTS });
         }
-        let counters = Counters::new(slots, self.cpus)?;
+        let file = file.try_clone().map_err(|error| ProbeError::of("keeping the object", error))?;
+        let counters = Arc::new(Counters::new(slots, self.cpus)?);
         self.share(index, &counters)?;
-        let stripes_log2 = counters.striping().stripes_log2();
-        let points = sites
-            .iter()
-            .map(|site| {
-                let cookie = match site.observe {
-                    Observe::Count { slot } => Cookie::count(index, stripes_log2, slot.0),
-                    Observe::Branch { condition, taken } => Cookie::branch(index, stripes_log2, taken.0, condition.0),
-                };
-                let cookie = cookie.ok_or(ProbeError::TooManyCounters { slots, limit: MAX_SLOTS })?;
-                let location = UProbeAttachLocation::AbsoluteOffset(site.offset.0);
-                Ok(UProbeAttachPoint { location, cookie: Some(cookie.0) })
-            })
-            .collect::<Result<Vec<_>, ProbeError>>()?;
-        touch(file, sites);
-        // The file that was opened, whatever has become of its name.
-        let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let linked = self.link(&target, &points);
+        let marks = Marks { object: index, stripes_log2: counters.striping().stripes_log2(), once: self.once };
+        let links: usize = self.objects.iter().flatten().map(|object| object.armed.len()).sum();
+        let linker = Linker { spare: self.linker.spare.saturating_sub(links), ..self.linker.clone() };
+        let linked = linker.link(&file, sites, marks);
         if self.counting || linked.is_err() {
             // Also before the place is given to another object.
             self.settle()?;
         }
         let Outcome { links, refused } = linked?;
         let refused = refused.into_iter().map(|(site, reason)| Refused { site, reason }).collect();
-        let object = Some(Object { counters, links });
+        let object = Some(Object { counters, armed: live::Armed::new(links), file });
         match self.objects.get_mut(free) {
             Some(place) => *place = object,
             None => self.objects.push(object),
@@ -280,27 +256,15 @@ impl Kernel for Bpf {
     fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
         self.settle()?;
         self.counting = true;
-        match self.tracked()?.insert(&pid, &0, 0) {
-            Err(error) if system_error(&error) == Some(libc::E2BIG) => {
-                Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
-            }
-            result => result.map_err(|error| ProbeError::of("counting a process", error)),
-        }
+        self.tracked.insert(pid)
     }
 
     fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
-        match self.tracked()?.get(&pid, 0) {
-            Ok(_) => Ok(true),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(ProbeError::of("asking whether a process is counted", error)),
-        }
+        self.tracked.has(pid)
     }
 
     fn untrack(&mut self, pid: u32) -> Result<(), ProbeError> {
-        match self.tracked()?.remove(&pid) {
-            Err(error) if system_error(&error) == Some(libc::ENOENT) => Ok(()),
-            result => result.map_err(|error| ProbeError::of("no longer counting a process", error)),
-        }
+        self.tracked.remove(pid)
     }
 
     fn counters(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
@@ -308,9 +272,9 @@ impl Kernel for Bpf {
     }
 
     fn losses(&mut self) -> Result<KernelLosses, ProbeError> {
-        let mut losses = pins::losses(self.programs.map_mut(common::LOSSES).ok_or(missing("LOSSES"))?)?;
+        let mut losses = pins::losses(&mut self.losses)?;
         // What the kernel itself did not let them see.
-        losses.hits = losses.hits.saturating_add(self.missed(self.program));
+        losses.hits = losses.hits.saturating_add(self.missed(self.linker.program));
         losses.processes = losses.processes.saturating_add(self.missed("fork"));
         Ok(losses)
     }
@@ -321,6 +285,18 @@ impl Kernel for Bpf {
 
     fn watch_variables(&mut self, process: u32) -> Result<(), ProbeError> {
         Bpf::watch_variables(self, process)
+    }
+
+    fn requests(&mut self) -> Option<Requests> {
+        self.requests.take()
+    }
+
+    fn links(&self, object: ArmedId) -> Result<Option<Links>, ProbeError> {
+        let Object { counters, armed, file } = self.object(object)?;
+        let file = file.try_clone().map_err(|error| ProbeError::of("keeping the object", error))?;
+        let marks = Marks { object: object.0, stripes_log2: counters.striping().stripes_log2(), once: self.once };
+        let (linker, counters, armed) = (self.linker.clone(), Arc::clone(counters), armed.clone());
+        Ok(Some(Links { linker, file, marks, counters, armed }))
     }
 
     fn news(&mut self) -> Vec<ContextNews> {
@@ -348,23 +324,22 @@ impl Kernel for Bpf {
     }
 
     fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError> {
-        for name in [common::TRACKED, common::LOSSES] {
-            pins.pin_map(self.programs.map(name).ok_or(missing("TRACKED or LOSSES"))?, name)?;
-        }
-        Ok(())
+        pins.pin(self.tracked.map(), common::TRACKED)?;
+        pins.pin_map(&self.losses, common::LOSSES)
     }
 
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
         let place = self.objects.get_mut(object.0 as usize).ok_or(ProbeError::NotArmed)?;
         let object = place.take().ok_or(ProbeError::NotArmed)?;
-        close(object.links);
+        drop(object.armed.take());
         Ok(object.counters.read())
     }
 }
 
 impl Drop for Bpf {
     fn drop(&mut self) {
-        close(self.objects.drain(..).flatten().flat_map(|object| object.links).collect());
+        let old = self.objects.drain(..).flatten().map(|object| object.armed.take());
+        drop(old.reduce(Old::with));
     }
 }
 

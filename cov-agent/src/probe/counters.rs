@@ -65,6 +65,16 @@ impl Counters {
 
     /// The counters by slot, each the sum of its stripes.
     pub(super) fn read(&self) -> Vec<u64> {
+        (0..self.striping.slots()).map(|slot| self.sum(slot)).collect()
+    }
+
+    /// One of them; `None` if there is no such slot.
+    pub(super) fn get(&self, slot: u32) -> Option<u64> {
+        (slot < self.striping.slots()).then(|| self.sum(slot))
+    }
+
+    /// The sum of the stripes of a slot that exists.
+    fn sum(&self, slot: u32) -> u64 {
         let base = self.memory.as_ptr();
         let element = |index: u32| {
             // SAFETY: the mapping is `striping.len()` aligned 64-bit counters long and lives as long
@@ -75,7 +85,6 @@ impl Counters {
             let counter = unsafe { &*base.cast::<AtomicU64>().add(index as usize) };
             counter.load(Ordering::Relaxed)
         };
-        let sum = |slot| self.striping.elements(slot).map(element).fold(0, u64::saturating_add);
-        (0..self.striping.slots()).map(sum).collect()
+        self.striping.elements(slot).map(element).fold(0, u64::saturating_add)
     }
 }

@@ -4,8 +4,10 @@ use super::bisect::{self, Outcome};
 use super::bpf::find;
 use super::error::system_error;
 use super::links::attach;
+use super::live;
 use super::{ArmedId, Bpf, ProbeError};
 use crate::plan::{Framework, MarkAct, MarkSite};
+use aya::Ebpf;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use cov_ebpf_common::{Act, Layout, Mark, Register, UnitKey};
@@ -30,12 +32,14 @@ impl Bpf {
         let points: Vec<_> = marks.iter().map(point).collect();
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let per_link = if self.is_multi() { points.len() } else { 1 };
-        let program = self.mark_program()?;
+        let name = self.mark_program();
+        let mut programs = live::lock(&self.linker.programs);
+        let program = load_marks(&mut programs, name)?;
         let Outcome { links, .. } = bisect::arm(points.len(), per_link, |range| {
             attach(program, &target, points.get(range).unwrap_or_default())
         })?;
         let place = self.objects.get_mut(object.0 as usize).and_then(Option::as_mut).ok_or(ProbeError::NotArmed)?;
-        place.links.extend(links);
+        place.armed.extend(links);
         Ok(())
     }
 
@@ -50,7 +54,9 @@ impl Bpf {
             return Ok(());
         };
         let per_link = if self.is_multi() { points.len() } else { 1 };
-        let program = self.mark_program()?;
+        let name = self.mark_program();
+        let mut programs = live::lock(&self.linker.programs);
+        let program = load_marks(&mut programs, name)?;
         let mut links = Vec::new();
         for some in points.chunks(per_link) {
             let link =
@@ -62,17 +68,21 @@ impl Bpf {
                 Err(error) => return Err(ProbeError::of("watching the variables of a process", error)),
             }
         }
+        drop(programs);
         self.watching.extend(links);
         Ok(())
     }
 
-    fn mark_program(&mut self) -> Result<&mut UProbe, ProbeError> {
-        let name = if self.is_multi() { "mark_multi" } else { "mark" };
-        let program: &mut UProbe = find(&mut self.programs, name)?;
-        match program.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-            Err(error) => Err(ProbeError::of("loading the program for marks", error)),
-        }
+    fn mark_program(&self) -> &'static str {
+        if self.is_multi() { "mark_multi" } else { "mark" }
+    }
+}
+
+fn load_marks<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, ProbeError> {
+    let program: &mut UProbe = find(programs, name)?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(error) => Err(ProbeError::of("loading the program for marks", error)),
     }
 }
 

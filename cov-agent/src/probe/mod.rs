@@ -14,12 +14,14 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod links;
+mod live;
 mod marks;
 mod missed;
 mod namespace;
 mod pins;
 mod prices;
 mod python;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -28,9 +30,11 @@ pub use bpf::{Bpf, Options};
 pub use contexts::{Area, ContextCount, ContextNews, ContextOptions};
 pub use error::ProbeError;
 pub use facts::{Fact, Facts, Verdict, facts};
+pub use live::{Links, Old};
 pub use marks::NumberedMark;
 pub use pins::Pins;
 pub use prices::Prices;
+pub use requests::{Asked, Asking, Requests};
 pub use variables::VARIABLE;
 
 use crate::plan::Site;
@@ -185,4 +189,18 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel fails.
     fn release_context(&mut self, context: u32) -> Result<(), ProbeError>;
+
+    /// Where hits ask for probes to be disarmed: their requests, once.
+    fn requests(&mut self) -> Option<Requests> {
+        None
+    }
+
+    /// An armed object, for the thread that disarms; `None` if this kernel has nothing of the kind.
+    ///
+    /// # Errors
+    /// When the object is not armed.
+    fn links(&self, object: ArmedId) -> Result<Option<Links>, ProbeError> {
+        let _ = object;
+        Ok(None)
+    }
 }

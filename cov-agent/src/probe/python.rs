@@ -5,6 +5,7 @@
 
 use super::bpf::{find, missing};
 use super::error::system_error;
+use super::live;
 use super::{Bpf, ProbeError};
 use crate::object::markers::{Argument, Marker};
 use aya::Pod;
@@ -76,7 +77,8 @@ impl Bpf {
     /// When the kernel fails. What does not fit into its table is taken for wanted altogether.
     pub fn want_python(&mut self, prefixes: &[String]) -> Result<(), ProbeError> {
         let doing = "choosing Python files";
-        let map = self.programs.map_mut(common::PYTHON_PREFIXES).ok_or(missing("PYTHON_PREFIXES"))?;
+        let mut programs = live::lock(&self.linker.programs);
+        let map = programs.map_mut(common::PYTHON_PREFIXES).ok_or(missing("PYTHON_PREFIXES"))?;
         let mut wanted: LpmTrie<&mut MapData, [u8; NAME_BYTES], u32> =
             LpmTrie::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
         let fits = prefixes.len() <= common::MAX_PREFIXES as usize;
@@ -104,7 +106,8 @@ impl Bpf {
         if !self.is_multi() {
             return Err(ProbeError::TooOld { missing: "uprobe.multi, which counting lines of Python needs" });
         }
-        let program: &mut UProbe = find(&mut self.programs, "python_line")?;
+        let mut programs = live::lock(&self.linker.programs);
+        let program: &mut UProbe = find(&mut programs, "python_line")?;
         if program.fd().is_err() {
             program.load().map_err(|error| ProbeError::of(doing, error))?;
         }
@@ -143,7 +146,8 @@ impl Bpf {
     /// When the kernel fails.
     pub fn python_lines(&mut self) -> Result<Vec<(PathBuf, u32, u64)>, ProbeError> {
         let doing = "reading the counts of Python lines";
-        let map = self.programs.map_mut(common::PYTHON_FILES).ok_or(missing("PYTHON_FILES"))?;
+        let mut programs = live::lock(&self.linker.programs);
+        let map = programs.map_mut(common::PYTHON_FILES).ok_or(missing("PYTHON_FILES"))?;
         let files: HashMap<&mut MapData, Name, u64> =
             HashMap::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
         let mut names = std::collections::BTreeMap::new();
@@ -153,7 +157,8 @@ impl Bpf {
             names.insert(number, PathBuf::from(OsStr::from_bytes(text)));
         }
         names.remove(&0);
-        let map = self.programs.map_mut(common::PYTHON_LINES).ok_or(missing("PYTHON_LINES"))?;
+        let mut programs = live::lock(&self.linker.programs);
+        let map = programs.map_mut(common::PYTHON_LINES).ok_or(missing("PYTHON_LINES"))?;
         let lines: HashMap<&mut MapData, Line, u64> =
             HashMap::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
         let mut found = Vec::new();

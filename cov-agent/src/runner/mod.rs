@@ -4,7 +4,9 @@
 
 mod cache;
 mod contexts;
+mod disarm;
 mod journal;
+mod lingering;
 mod marks;
 mod naming;
 mod prepare;
@@ -15,7 +17,9 @@ mod tests;
 mod ways;
 
 pub use cache::{Cache, CacheError};
+pub use disarm::{Disarmed, Disarmer};
 pub use journal::{Head, Interrupted, Journal, JournalError};
+pub use lingering::Lingering;
 pub use naming::{Commands, Naming};
 pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
 pub use rights::Invoker;
@@ -23,12 +27,14 @@ pub use rights::Invoker;
 use contexts::Contexts;
 
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
+use crate::object;
 use crate::plan::{ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, ProbeError};
 use crate::process::Ending;
 use crate::process::gate::Key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 
 /// Measures processes with one kernel.
@@ -43,6 +49,7 @@ pub struct CoverageTestRunner<K> {
     /// What was disarmed amid runs and the journal takes for counted to its end.
     cut: Vec<u32>,
     contexts: Option<Contexts>,
+    disarmer: Option<Disarmer>,
     hits: u64,
 }
 
@@ -79,13 +86,24 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A runner that arms with `kernel` and records into `collector`.
     #[must_use]
     pub fn new(kernel: K, collector: CoverageCollector) -> Self {
-        Self { kernel, collector, armed: Vec::new(), cut: Vec::new(), contexts: None, hits: 0 }
+        Self { kernel, collector, armed: Vec::new(), cut: Vec::new(), contexts: None, disarmer: None, hits: 0 }
     }
 
     /// Names the contexts that the kernel tells apart; at most `limit` names are kept. Plans must be made for
     /// [parts](crate::plan::Scope::Part) of runs, which a context is.
     pub fn name_contexts(&mut self, naming: Naming, limit: usize) {
         self.contexts = Some(Contexts::new(naming, limit));
+    }
+
+    /// Has a thread disarm what has done its work, if the kernel's hits ask for that.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn disarm_when_done(&mut self, lingering: &Lingering) -> io::Result<()> {
+        if let Some(requests) = self.kernel.requests() {
+            self.disarmer = Some(Disarmer::start(requests, lingering.clone())?);
+        }
+        Ok(())
     }
 
     /// The kernel.
@@ -120,6 +138,11 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 }
             }
             let Prepared { path, file, plan, .. } = prepared;
+            if let Some(disarmer) = &self.disarmer
+                && let Some(links) = self.kernel.links(armed.id)?
+            {
+                disarmer.add(armed.id, links, &plan, object::usdt_places(&file));
+            }
             let version = Key::of(&file).ok();
             let mut dead = BTreeSet::new();
             for refused in &armed.refused {
@@ -188,6 +211,9 @@ impl<K: Kernel> CoverageTestRunner<K> {
         record: fn(&CoverageCollector, &Measured, &[u64], &[record::ContextHits]),
     ) -> Result<(), ProbeError> {
         let object = self.armed.swap_remove(at);
+        if let Some(disarmer) = &self.disarmer {
+            disarmer.forget(object.id);
+        }
         let counters = self.kernel.detach(object.id)?;
         let contexts = match &mut self.contexts {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
@@ -275,6 +301,11 @@ impl<K: Kernel> CoverageTestRunner<K> {
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits
+    }
+
+    /// Ends the thread that disarms, if there is one, and tells what it did.
+    pub fn end_disarming(&mut self) -> Option<Disarmed> {
+        self.disarmer.take().map(Disarmer::end)
     }
 
     /// Turns the counters, as they are now, into line counts. Probes stay armed and are forgotten:
