@@ -158,7 +158,8 @@ impl<'a> Measurement<'a> {
 
     /// See [`CoverageTestRunner::disarm`].
     pub(super) fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, Message> {
-        // The other process first: its copies keep the probes armed.
+        // What another process holds too stays armed until that one lets go; then nothing is counted any more.
+        self.runner.release(key).map_err(|e| probe_message(&e))?;
         self.lingering
             .end(|armed| armed.is_same(key))
             .map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;

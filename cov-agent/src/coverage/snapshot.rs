@@ -23,6 +23,7 @@ pub struct Snapshot {
     objects: BTreeSet<Object>,
     losses: Losses,
     files: Vec<FileCoverage>,
+    branches: bool,
 }
 
 impl Snapshot {
@@ -40,7 +41,9 @@ impl Snapshot {
         losses: Losses,
         files: Vec<FileCoverage>,
     ) -> Self {
-        let mut snapshot = Self { runs: BTreeMap::new(), objects, losses, files: sorted(files) };
+        let files = sorted(files);
+        let branches = files.iter().any(|file| file.ways().next().is_some());
+        let mut snapshot = Self { runs: BTreeMap::new(), objects, losses, files, branches };
         runs.into_iter().for_each(|run| snapshot.add_run(run));
         snapshot
     }
@@ -114,10 +117,17 @@ impl Snapshot {
         &self.files
     }
 
-    /// Whether conditional jumps were counted.
+    /// Whether conditional jumps were counted, also where all of them are excluded by now.
     #[must_use]
     pub fn has_branches(&self) -> bool {
-        self.files.iter().any(|file| file.ways().next().is_some())
+        self.branches
+    }
+
+    /// The same where conditional jumps were counted if `branches` says so, as a reader knows from elsewhere.
+    #[must_use]
+    pub fn with_branches(mut self, branches: bool) -> Self {
+        self.branches |= branches;
+        self
     }
 
     /// The files, by path, without a copy.
@@ -143,6 +153,7 @@ impl Snapshot {
     pub fn merge(mut self, other: Self) -> Self {
         self.objects.extend(other.objects);
         self.losses.merge(&other.losses);
+        self.branches |= other.branches;
         other.runs.into_values().for_each(|run| self.add_run(run));
         self.files.extend(other.files);
         self.files = sorted(self.files);

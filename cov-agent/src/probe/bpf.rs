@@ -144,6 +144,11 @@ impl Bpf {
             Asking::Never => None,
             _ => Some(Requests::new(take(common::REQUESTS)?, take(common::SPENDING)?, &tracked)?),
         };
+        if options.contexts.is_none() && !options.python {
+            // All programs that will be are loaded and hold their maps; here each is a descriptor.
+            let names: Vec<String> = programs.maps().map(|(name, _)| name.to_owned()).collect();
+            names.iter().for_each(|name| drop(programs.take_map(name)));
+        }
         let linker = Linker { programs: Arc::new(Mutex::new(programs)), program, spare };
         let (objects, python, sharing, counting) = (Vec::new(), Vec::new(), Vec::new(), false);
         let once = options.asking == Asking::EachHit;
@@ -326,6 +331,11 @@ impl Kernel for Bpf {
     fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError> {
         pins.pin(self.tracked.map(), common::TRACKED)?;
         pins.pin_map(&self.losses, common::LOSSES)
+    }
+
+    fn release(&mut self, object: ArmedId) -> Result<(), ProbeError> {
+        drop(self.object(object)?.armed.take());
+        Ok(())
     }
 
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {

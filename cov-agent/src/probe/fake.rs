@@ -176,6 +176,11 @@ impl Kernel for Fake {
         Ok(())
     }
 
+    fn release(&mut self, object: ArmedId) -> Result<(), ProbeError> {
+        let object = self.objects.get_mut(object.0 as usize).and_then(Option::as_mut);
+        object.map(|object| object.sites.clear()).ok_or(ProbeError::NotArmed)
+    }
+
     fn detach(&mut self, object: ArmedId) -> Result<Vec<u64>, ProbeError> {
         let object = self.objects.get_mut(object.0 as usize).and_then(Option::take);
         object.map(|object| object.counters).ok_or(ProbeError::NotArmed)

@@ -143,6 +143,13 @@ pub trait Kernel: Send {
     /// When the kernel fails.
     fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError>;
 
+    /// Lets go of an object's probes. Unless another process holds them too, they are disarmed; it can still be
+    /// [detached](Self::detach), and its counters be read.
+    ///
+    /// # Errors
+    /// When the object is not armed.
+    fn release(&mut self, object: ArmedId) -> Result<(), ProbeError>;
+
     /// Disarms an object and gives its last counters. Waits for hits that are under way, which takes
     /// tens of milliseconds.
     ///

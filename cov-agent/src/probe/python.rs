@@ -157,7 +157,6 @@ impl Bpf {
             names.insert(number, PathBuf::from(OsStr::from_bytes(text)));
         }
         names.remove(&0);
-        let mut programs = live::lock(&self.linker.programs);
         let map = programs.map_mut(common::PYTHON_LINES).ok_or(missing("PYTHON_LINES"))?;
         let lines: HashMap<&mut MapData, Line, u64> =
             HashMap::try_from(map).map_err(|error| ProbeError::of(doing, error))?;

@@ -190,6 +190,22 @@ impl<K: Kernel> CoverageTestRunner<K> {
         Ok(())
     }
 
+    /// Lets go of the probes of this content of this file, whose counters stay: before another process, which holds
+    /// them too, does, and [`disarm`](Self::disarm) reads what was counted until then.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn release(&mut self, key: Key) -> Result<(), ProbeError> {
+        let same = |object: &&ArmedObject| object.version.is_some_and(|then| then.is_same(key));
+        for object in self.armed.iter().filter(same) {
+            if let Some(disarmer) = &self.disarmer {
+                disarmer.forget(object.id);
+            }
+            self.kernel.release(object.id)?;
+        }
+        Ok(())
+    }
+
     /// Disarms this content of this file, if it is armed, and records what was counted until then: `amid` runs, so that
     /// the counts are lower bounds. Whether it was armed.
     ///

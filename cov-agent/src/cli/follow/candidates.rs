@@ -3,7 +3,7 @@
 use crate::cli::setup::Setup;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ const VARIABLES: [&str; 4] = ["LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "VIR
 /// What was found.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Candidates {
-    /// The libraries.
-    pub files: Vec<File>,
+    /// The libraries, by path: a big tree has more of them than a process may have files open.
+    pub libraries: Vec<PathBuf>,
     /// The directories that were looked in, with all below them.
     pub roots: Vec<PathBuf>,
     /// Whether the time was too short, or there were too many.
@@ -43,7 +43,7 @@ impl Candidates {
     /// Looks below some directories.
     pub(in crate::cli) fn below(roots: Vec<PathBuf>) -> Self {
         let begun = Instant::now();
-        let mut found = Self { files: Vec::new(), roots, incomplete: false };
+        let mut found = Self { libraries: Vec::new(), roots, incomplete: false };
         let mut seen = BTreeSet::new();
         let mut directories = found.roots.clone();
         directories.reverse();
@@ -51,7 +51,7 @@ impl Candidates {
             if !seen.insert(directory.clone()) {
                 continue;
             }
-            if begun.elapsed() > PATIENCE || found.files.len() >= MAX_CANDIDATES {
+            if begun.elapsed() > PATIENCE || found.libraries.len() >= MAX_CANDIDATES {
                 found.incomplete = true;
                 break;
             }
@@ -60,7 +60,7 @@ impl Candidates {
                 if kind.is_dir() && entry.file_name() != ".git" {
                     directories.push(entry.path());
                 } else if kind.is_file() && is_library(&entry.file_name()) {
-                    found.files.extend(File::open(entry.path()));
+                    found.libraries.push(entry.path());
                 }
             }
         }
@@ -108,8 +108,8 @@ mod tests {
         }
         let found = Candidates::below(vec![inside, directory.path().to_owned()]);
         assert!(!found.incomplete);
-        let sizes: BTreeSet<u64> = found.files.iter().map(|file| file.metadata().unwrap().size()).collect();
-        assert_eq!((found.files.len(), sizes), (2, BTreeSet::from([7, 10])));
+        let sizes: BTreeSet<u64> = found.libraries.iter().map(|path| fs::metadata(path).unwrap().size()).collect();
+        assert_eq!((found.libraries.len(), sizes), (2, BTreeSet::from([7, 10])));
         assert!(is_of_the_system(Path::new("/")) && is_of_the_system(Path::new("/usr/bin")));
         assert!(!is_of_the_system(Path::new("/home/x")));
     }

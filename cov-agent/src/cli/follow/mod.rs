@@ -95,7 +95,8 @@ impl Follow {
         }
         let created = Created::beside(candidates.roots.iter().map(PathBuf::as_path));
         let created = created.inspect_err(|error| console.detail(&format!("files that are made: {error}"))).ok();
-        candidates.files.iter().try_for_each(|file| gate.watch(file))?;
+        let libraries = candidates.libraries.iter().filter_map(|path| Candidate::open(path).ok());
+        libraries.map(|library| gate.watch(&library.file)).collect::<Result<(), _>>()?;
         let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         for key in &keys {
             // Where those who run what is armed are to be counted, each is asked about; so is who runs an
@@ -109,7 +110,7 @@ impl Follow {
         let mut armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
         armed.try_for_each(|file| gate.watch(file))?;
         gate.begin()?;
-        console.detail(&format!("{} libraries may be loaded later", candidates.files.len()));
+        console.detail(&format!("{} libraries may be loaded later", candidates.libraries.len()));
         let (questions, asked) = std::sync::mpsc::channel();
         let (answer, answers) = unbounded_channel();
         threads.spawn(move || read_files(setup, console, keys, &asked, &answer));

@@ -34,14 +34,13 @@ impl Head {
     /// A snapshot with this head.
     #[must_use]
     pub fn into_snapshot(self, files: Vec<crate::coverage::FileCoverage>) -> Snapshot {
-        Snapshot::of_runs(self.runs.into_values(), self.objects, self.losses, files)
+        Snapshot::of_runs(self.runs.into_values(), self.objects, self.losses, files).with_branches(self.branches)
     }
 
     /// Adds another head, as merging snapshots does.
     pub fn merge(&mut self, other: Self) {
-        let branches = self.branches || other.branches;
         let this = std::mem::take(self).into_snapshot(Vec::new());
-        *self = Self { branches, ..Self::of(&this.merge(other.into_snapshot(Vec::new()))) };
+        *self = Self::of(&this.merge(other.into_snapshot(Vec::new())));
     }
 }
 

@@ -113,7 +113,7 @@ impl Cache {
         }
         let chunks: Vec<[u8; 32]> = bytes.par_chunks(CHUNK).map(|chunk| Sha256::digest(chunk).into()).collect();
         let mut hash = Sha256::new();
-        for text in [entry::MAGIC, env!("COV_AGENT_PLANNER"), &format!("{scope:?} {branches} {aim:?}"), &self.shape] {
+        for text in [entry::MAGIC, env!("PLANNER"), &format!("{scope:?} {branches} {aim:?}"), &self.shape] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
