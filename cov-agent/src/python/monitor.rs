@@ -2,7 +2,7 @@
 //!
 //! A private directory outside of the project holds a `sitecustomize` module, which every Python that has the directory
 //! in `PYTHONPATH` imports before its program, and which hands over to the one that would have been imported without
-//! it. Each process counts in a file of its own there, which it maps ([`store`](super::store)). The directory goes away
+//! it. Each process counts in a file of its own there, which it maps (module `store`). The directory goes away
 //! with the [`Bootstrap`].
 
 use super::hits::Hits;

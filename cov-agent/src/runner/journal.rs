@@ -166,7 +166,7 @@ impl Journal {
         create(&cut_mark(&self.directory, name), &()).map(drop)
     }
 
-    /// Leaves it for [`interrupted`]: the results could not be written.
+    /// Leaves it to be recovered: the results could not be written.
     pub fn leave(mut self) {
         self.keep = true;
     }
