@@ -83,8 +83,9 @@ fn fill(root: &Path) -> Result<()> {
         }
     }
 
-    let mut script = format!("export COV_REQUIRE_KERNEL=1 COV_AGENT={}\n", agent()?.display());
-    strip(&agent()?, root)?;
+    let agent = agent()?;
+    let mut script = format!("export COV_REQUIRE_KERNEL=1 COV_AGENT={}\n", agent.display());
+    strip(&agent, root)?;
     let programs = test_programs()?;
     for (name, arguments) in TESTS {
         let (_, program) = programs.iter().find(|(target, _)| target == name).with_context(|| name.to_owned())?;
@@ -127,13 +128,14 @@ fn closure(files: Vec<PathBuf>) -> Result<BTreeSet<PathBuf>> {
     Ok(all)
 }
 
+/// Builds the agent, and says where it is.
 fn agent() -> Result<PathBuf> {
+    run(&mut cargo(["build", "--quiet", "--package", "cov-agent"]))?;
     Ok(std::path::absolute(target_dir().join("debug/cov-agent"))?)
 }
 
-/// Builds the agent and the test programs, and says where these are, each with its name.
+/// Builds the test programs, and says where they are, each with its name.
 fn test_programs() -> Result<Vec<(String, PathBuf)>> {
-    run(&mut cargo(["build", "--quiet", "--package", "cov-agent"]))?;
     let json = ["--quiet", "--no-run", "--message-format=json"];
     let mut all = Vec::new();
     for what in [&["-p", "cov-agent", "--lib"][..], &["-p", "cov-tests", "--tests"]] {

@@ -95,8 +95,9 @@ impl Follow {
         }
         let created = Created::beside(candidates.roots.iter().map(PathBuf::as_path));
         let created = created.inspect_err(|error| console.detail(&format!("files that are made: {error}"))).ok();
-        let libraries = candidates.libraries.iter().filter_map(|path| Candidate::open(path).ok());
-        libraries.map(|library| gate.watch(&library.file)).collect::<Result<(), _>>()?;
+        for library in candidates.libraries.iter().filter_map(|path| Candidate::open(path).ok()) {
+            gate.watch(&library.file)?;
+        }
         let keys: HashSet<Key> = known.iter().filter_map(|object| Key::of(&object.file).ok()).collect();
         for key in &keys {
             // Where those who run what is armed are to be counted, each is asked about; so is who runs an
