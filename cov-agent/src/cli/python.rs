@@ -4,12 +4,12 @@ use super::console::Console;
 use super::measure::Measurement;
 use super::message::{Message, Slug};
 use super::setup::Setup;
-use crate::config::{Environment, Python as Engine, Settings};
+use crate::config::{ContextFrom, Environment, Python as Engine, Settings};
 use crate::coverage::{LossKind, filter};
 use crate::format::input;
 use crate::format::output::Rights as _;
 use crate::python::monitor::{self, Bootstrap, Counted, Options};
-use crate::python::{DataFiles, Hits, Interpreter, Recorder, files, is_likely, is_python};
+use crate::python::{DataFiles, Hits, Interpreter, Origin, Recorder, files, is_likely, is_python};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -33,8 +33,12 @@ impl<'a> Python<'a> {
         let engine = settings.python.value;
         let likely = || is_likely(Path::new(program), [&*setup.directory, &filter::default_root(&setup.directory)]);
         let engine = if engine == Engine::Auto && !likely() { Engine::Off } else { engine };
-        let options =
-            Options { counts: *settings.python_counts, third_party: setup.is_named(), prefixes: setup.prefixes() };
+        let options = Options {
+            counts: *settings.python_counts,
+            tests: setup.contexts.0 == ContextFrom::Test,
+            third_party: setup.is_named(),
+            prefixes: setup.prefixes(),
+        };
         let bootstrap = matches!(engine, Engine::Auto | Engine::Monitoring).then(|| Bootstrap::new(&options));
         let bootstrap = bootstrap.transpose().map_err(|error| {
             Message::new(Slug::Failed, format!("making a directory for the counts of Python lines: {error}"))
@@ -71,12 +75,13 @@ impl<'a> Python<'a> {
     /// Records what was counted, and tells who did it. Whether there was anything.
     pub(super) fn finish(self, measurement: &mut Measurement<'_>) -> bool {
         let mut recorder = Recorder::default();
+        let mut tests_told = false;
         if self.in_kernel() {
             take_from_kernel(self.setup, &mut recorder, measurement);
         }
         if let Some(bootstrap) = &self.bootstrap {
             match bootstrap.collect() {
-                Ok(counted) => self.take_counted(counted, &mut recorder, measurement),
+                Ok(counted) => tests_told = self.take_counted(counted, &mut recorder, measurement),
                 Err(error) => {
                     let loss = format!("reading the counts of Python lines: {error}");
                     measurement.lose(LossKind::UntrackedProcesses, loss);
@@ -85,6 +90,12 @@ impl<'a> Python<'a> {
         }
         if let Some(data_files) = &self.data_files {
             self.take_data_files(&data_files.appeared(), &mut recorder, measurement);
+        }
+        if self.setup.commands.unittest && !tests_told {
+            self.console.note(
+                "all tests of unittest in a process share one context: only Python 3.12 or later, with --python monitoring, \
+                 tells them apart; pytest runs the same tests one by one",
+            );
         }
         if recorder.hits.is_empty() {
             if let Some(text) = nothing(self.engine) {
@@ -96,16 +107,18 @@ impl<'a> Python<'a> {
         true
     }
 
-    fn take_counted(&self, counted: Counted, recorder: &mut Recorder, measurement: &mut Measurement<'_>) {
-        let Counted { hits, interpreters, any, processes, refused, losses } = counted;
+    /// Whether any test had counters of its own.
+    fn take_counted(&self, counted: Counted, recorder: &mut Recorder, measurement: &mut Measurement<'_>) -> bool {
+        let Counted { hits, interpreters, any, processes, refused, losses, mixed } = counted;
         losses.into_iter().for_each(|loss| measurement.lose(LossKind::DroppedEvents, loss));
+        mixed.into_iter().for_each(|mixed| measurement.lose(LossKind::MergedContexts, mixed));
         for refused in refused {
             let hint = ": not counted; --python usdt may do, or running it under coverage.py";
             measurement.lose(LossKind::UntrackedProcesses, format!("{refused}{hint}"));
         }
         let count: usize = processes.values().sum();
         if count == 0 {
-            return;
+            return false;
         }
         let versions = processes.into_keys().collect::<Vec<_>>().join(", ");
         let es = if count == 1 { "" } else { "es" };
@@ -113,9 +126,23 @@ impl<'a> Python<'a> {
             "sys.monitoring counted the lines of {count} process{es} of Python {versions}, whose environment had {} added",
             monitor::VARIABLE
         ));
-        recorder.hits.push((String::new(), hits));
+        if let Err(error) = measurement.update_contexts() {
+            self.console.warning(&error);
+        }
+        let mut tests = false;
+        let mut named = |origin| match origin {
+            Origin::Process(process, time) => {
+                measurement.runner.context_of(process, time).unwrap_or_default().to_owned()
+            }
+            Origin::Test(value) => {
+                tests = true;
+                measurement.runner.context_of_test(&value)
+            }
+        };
+        recorder.add(hits.into_iter().map(|(origin, hits)| (named(origin), hits)).collect());
         recorder.interpreters = interpreters;
         recorder.any = any;
+        tests
     }
 
     /// Takes in data of coverage.py, but for files that were counted already.

@@ -37,10 +37,7 @@ pub(super) fn test(args: &RunArgs, settings: &Settings, console: Console) -> Res
     let mut commands = Commands::default();
     match driver {
         Driver::CTest => commands = listed(&args.command, console),
-        Driver::Unittest => console.note(
-            "unittest tells nobody which test runs: all tests of a process share one context; pytest runs the same tests \
-             one by one, and docs/how-to/test-runners.md says how unittest can tell",
-        ),
+        Driver::Unittest => commands.unittest = true,
         Driver::Itself => commands.whole = true,
         _ => {}
     }
@@ -100,7 +97,10 @@ fn listed(command: &[impl AsRef<OsStr>], console: Console) -> Commands {
         let text = format!("these tests run the same command and share a context: {}", same.join(", "));
         console.note(&text);
     }
-    Commands { names: names.into_iter().map(|(line, names)| (line, names.join(" | "))).collect(), whole: false }
+    Commands {
+        names: names.into_iter().map(|(line, names)| (line, names.join(" | "))).collect(),
+        ..Commands::default()
+    }
 }
 
 #[cfg(test)]

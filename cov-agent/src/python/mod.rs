@@ -22,7 +22,7 @@ mod store;
 
 pub use data_files::DataFiles;
 pub use hits::{FileHits, Hits, Recorder};
-pub use monitor::{Bootstrap, Counted};
+pub use monitor::{Bootstrap, Counted, Origin};
 pub use statements::{Interpreter, Statements};
 
 use std::path::Path;

@@ -29,6 +29,8 @@ const FILES: [(&str, &str); 2] =
 pub struct Options {
     /// Every hit of a line, or only whether there was one, which costs next to nothing.
     pub counts: bool,
+    /// Each test has counters of its own.
+    pub tests: bool,
     /// Packages that were installed beside the project are not left out.
     pub third_party: bool,
     /// One of them begins the path of every wanted file.
@@ -43,11 +45,21 @@ pub struct Bootstrap {
     inner: PathBuf,
 }
 
+/// Where hits came from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// No test in particular: a process that was started then, in nanoseconds since the machine was, and whatever that
+    /// forked.
+    Process(u32, u64),
+    /// A test, by what a variable says.
+    Test(Vec<u8>),
+}
+
 /// What the processes counted.
 #[derive(Debug, Default)]
 pub struct Counted {
-    /// By source file, over all processes.
-    pub hits: Hits,
+    /// By where it came from, over all processes.
+    pub hits: BTreeMap<Origin, Hits>,
     /// The interpreter that ran a file, the first of several.
     pub interpreters: BTreeMap<PathBuf, Interpreter>,
     /// An interpreter that ran, whatever it ran.
@@ -58,6 +70,8 @@ pub struct Counted {
     pub refused: Vec<String>,
     /// What was not counted, in words.
     pub losses: Vec<String>,
+    /// Tests that share a context, in words.
+    pub mixed: Vec<String>,
 }
 
 impl Bootstrap {
@@ -139,7 +153,8 @@ impl Options {
     fn text(&self) -> String {
         let mode = if self.counts { "counts" } else { "hits" };
         let third_party = if self.third_party { "all" } else { "ours" };
-        let mut text = format!("{mode}\n{third_party}");
+        let told_apart = if self.tests { "tests" } else { "nothing" };
+        let mut text = format!("{mode}\n{third_party}\n{told_apart}");
         for prefix in &self.prefixes {
             text.push('\n');
             for byte in prefix.bytes() {
@@ -153,15 +168,22 @@ impl Options {
 impl Counted {
     fn add(&mut self, store: Store, owner: (u32, u32), name: &str) {
         let interpreter = Interpreter { path: store.executable, owner };
-        for (path, _) in store.hits.iter() {
+        for (path, _) in store.hits.values().flat_map(Hits::iter) {
             self.interpreters.entry(path.into()).or_insert_with(|| interpreter.clone());
         }
         self.any.get_or_insert(interpreter);
         if store.full {
             self.losses.push(format!("Python process {name}: no room for the counters of all its code"));
         }
+        if store.mixed {
+            self.mixed.push(format!("Python process {name}: tests that ran in several threads at the same time"));
+        }
         *self.processes.entry(store.version).or_default() += 1;
-        self.hits.merge(store.hits);
+        let (process, time) = store.started;
+        for (test, hits) in store.hits {
+            let origin = if test.is_empty() { Origin::Process(process, time) } else { Origin::Test(test) };
+            self.hits.entry(origin).or_default().merge(hits);
+        }
     }
 }
 
@@ -183,14 +205,15 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
     fn bootstrap() -> Bootstrap {
-        Bootstrap::new(&Options { counts: true, third_party: false, prefixes: vec!["/w ü/".into()] }).unwrap()
+        Bootstrap::new(&Options { counts: true, tests: true, third_party: false, prefixes: vec!["/w ü/".into()] })
+            .unwrap()
     }
 
     #[test]
     fn the_directory_is_private_and_goes_away() {
         let bootstrap = bootstrap();
         let inner = bootstrap.inner.clone();
-        assert_eq!(fs::read_to_string(inner.join("config")).unwrap(), "counts\nours\n2f7720c3bc2f");
+        assert_eq!(fs::read_to_string(inner.join("config")).unwrap(), "counts\nours\ntests\n2f7720c3bc2f");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         let outer = inner.parent().unwrap();
         assert_eq!([outer, &inner, &inner.join("data")].map(mode), [0o711, 0o755, 0o1777]);
@@ -211,6 +234,6 @@ mod tests {
         let counted = bootstrap.collect().unwrap();
         assert_eq!(counted.refused, ["p: no"]);
         assert_eq!(counted.losses.len(), 2);
-        assert!(counted.hits.iter().next().is_none() && counted.any.is_none());
+        assert!(counted.hits.is_empty() && counted.any.is_none());
     }
 }

@@ -1,16 +1,19 @@
 //! The contexts of a measurement: their names, and the counts of those that are over.
 
 use super::Prepared;
-use super::naming::Naming;
+use super::naming::{Naming, test_named};
 use super::record::ContextHits;
 use crate::coverage::{CoverageCollector, LossKind};
 use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, NumberedMark, ProbeError};
 use crate::process::Ending;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// How many contexts may be over before their counters are taken from the kernel.
 const EVICT: usize = 64;
+
+/// How many programs are remembered that were executed.
+const PROGRAMS: usize = 1 << 16;
 
 /// The name of hits whose context has lost its own.
 const UNNAMED: &str = "(unnamed)";
@@ -35,6 +38,8 @@ pub(super) struct Contexts {
     endings: BTreeMap<Name, Ending>,
     /// How many contexts found no room for their names.
     merged: u64,
+    /// Programs that were executed, the last ones: process, time and context.
+    programs: VecDeque<(u32, u64, Name)>,
 }
 
 impl Contexts {
@@ -51,6 +56,7 @@ impl Contexts {
             counts: BTreeMap::new(),
             endings: BTreeMap::new(),
             merged: 0,
+            programs: VecDeque::new(),
         }
     }
 
@@ -74,13 +80,17 @@ impl Contexts {
 
     fn hear(&mut self, news: &ContextNews) {
         match news {
-            ContextNews::Executed { context, before, .. } => {
+            ContextNews::Executed { context, before, process, time, .. } => {
                 let name = match self.naming.executed(news) {
                     Some(name) => self.name(&name),
                     // What a test starts belongs to the test.
                     None => self.alive.get(before).copied().unwrap_or(0),
                 };
                 self.alive.insert(*context, name);
+                if self.programs.len() == PROGRAMS {
+                    self.programs.pop_front();
+                }
+                self.programs.push_back((*process, *time, name));
                 self.ended += 1;
             }
             ContextNews::Entered { context, around, .. } => {
@@ -100,6 +110,19 @@ impl Contexts {
                 }
             }
         }
+    }
+
+    /// The name of the context of the program that the process `process` executed last at `time`, in nanoseconds since
+    /// the machine started.
+    pub(super) fn of_program(&self, process: u32, time: u64) -> Option<&str> {
+        let last = self.programs.iter().rev().find(|(one, begun, _)| *one == process && *begun <= time);
+        last.and_then(|(.., name)| self.names.get(*name as usize)).map(|name| &**name)
+    }
+
+    /// The name of the context of a test, which has none of its own where too many are told apart.
+    pub(super) fn of_test(&mut self, value: &[u8]) -> String {
+        let name = self.name(&test_named(value));
+        self.names.get(name as usize).map(|name| (**name).to_owned()).unwrap_or_default()
     }
 
     fn name(&mut self, name: &str) -> Name {

@@ -280,6 +280,19 @@ impl<K: Kernel> CoverageTestRunner<K> {
         self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.update(&mut self.kernel))
     }
 
+    /// The context of the program that the process `process` was executing at `time`, in nanoseconds since the machine
+    /// started, as far as [`update_contexts`](Self::update_contexts) has heard of it.
+    #[must_use]
+    pub fn context_of(&self, process: u32, time: u64) -> Option<&str> {
+        self.contexts.as_ref()?.of_program(process, time)
+    }
+
+    /// The name of the context of a test that somebody else heard of, by what a variable said; empty where contexts have
+    /// no names, or too many have one.
+    pub fn context_of_test(&mut self, value: &[u8]) -> String {
+        self.contexts.as_mut().map(|contexts| contexts.of_test(value)).unwrap_or_default()
+    }
+
     /// Which contexts ended otherwise than with success, by name.
     pub fn endings(&self) -> impl Iterator<Item = (&str, Ending)> {
         self.contexts.iter().flat_map(Contexts::endings)

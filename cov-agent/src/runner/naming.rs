@@ -4,6 +4,7 @@ use super::Prepared;
 use super::marks::{Marks, stem};
 use crate::config::ContextFrom;
 use crate::probe::{Area, ContextNews, ContextOptions, NumberedMark, VARIABLE};
+use cov_ebpf_common::ENTERED_BYTES;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +21,8 @@ pub struct Commands {
     pub names: BTreeMap<Vec<u8>, String>,
     /// Whether the first program is a test as a whole, unless its framework tells tests apart.
     pub whole: bool,
+    /// Whether unittest drives the tests, which only the engine `sys.monitoring` can tell apart.
+    pub unittest: bool,
 }
 
 /// Gives contexts their names.
@@ -155,6 +158,13 @@ fn test(text: &[u8]) -> Option<String> {
     Some(if option == "--exact" { format!("{}::{name}", stem(Path::new(&program))) } else { name })
 }
 
+/// The name of the test that `value`, of a variable, names; empty if it names none. What the kernel side sees of the
+/// variable gives the same.
+pub(super) fn test_named(value: &[u8]) -> String {
+    let value = value.get(..ENTERED_BYTES - 1).unwrap_or(value);
+    variable_name(value).map(shorten).unwrap_or_default()
+}
+
 /// The test that the value of a variable names. pytest adds the phase: `test_a.py::test (call)`.
 fn variable_name(value: &[u8]) -> Option<String> {
     let value = String::from_utf8_lossy(value);
@@ -214,6 +224,7 @@ mod tests {
         assert_eq!(named("test", "test-driver\0--test-name\0a.sh\0").as_deref(), Some("a.sh"));
         assert_eq!(named("test", arguments.split_at(9).0), None);
         assert_eq!(variable_name(b"t/a.py::test[1] (call)").as_deref(), Some("t/a.py::test[1]"));
+        assert_eq!(test_named(&[b'x'; 600]), "x".repeat(511));
         let environment = "A=1\0TEST=x=y\0TEST2=z\0EMPTY=\0";
         assert_eq!(named("env:TEST", environment).as_deref(), Some("x=y"));
         assert_eq!(named("env:TES", environment), None);
