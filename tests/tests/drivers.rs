@@ -76,15 +76,37 @@ fn nextest_runs_a_process_for_each() {
         .args(["nextest", "run", "--no-run", "--offline"])
         .env("CARGO_TARGET_DIR", &target)
         .run();
-    let mut agent = Agent::test(Path::new("cargo"));
-    agent.command().env("CARGO_TARGET_DIR", &target);
-    let outcome = agent.arg("nextest").arg("run").arg("--offline").arg("--no-fail-fast").dir(dir.path()).go();
-    assert_eq!(outcome.process.status.code(), Some(100), "{}", outcome.stderr());
-    // sum's first line, by test.
-    let counts = outcome.contexts("lib.rs").into_iter().filter_map(|(name, lines)| Some((name, *lines.get(&3)?)));
-    let want = [("fails", 1), ("panics", 1), ("passes", 1), ("starts_a_thread", 1), ("sums_often", 500)];
-    let want: Vec<_> = want.iter().map(|(name, count)| (format!("suite::tests::{name}"), *count)).collect();
-    assert_eq!(counts.collect::<Vec<_>>(), want, "{}", outcome.stderr());
+    // What never ends is given up for its time.
+    std::fs::create_dir(dir.path().join(".config")).unwrap();
+    let limit = "[profile.default]\nslow-timeout = { period = \"1s\", terminate-after = 1, grace-period = \"1s\" }\n";
+    let profile = "[[profile.default.overrides]]\nfilter = \"not test(ends)\"\nslow-timeout = \"60s\"\n";
+    std::fs::write(dir.path().join(".config/nextest.toml"), format!("{limit}{profile}")).unwrap();
+    let hangs = dir.path().join("hangs");
+    let hangs = hangs.to_str().unwrap();
+    for (threads, how, end) in [("1", "crash", "SIGABRT"), ("4", "crash", "SIGABRT"), ("4", hangs, "SIGTERM")] {
+        let mut agent = Agent::test(Path::new("cargo"));
+        agent.command().env("CARGO_TARGET_DIR", &target).env("HOW", how);
+        let agent = agent.arg("nextest").arg("run").arg("--offline").arg("--no-fail-fast").arg("-j").arg(threads);
+        let outcome = agent.dir(dir.path()).go();
+        assert_eq!(outcome.process.status.code(), Some(100), "{}", outcome.stderr());
+        // sum's first line and its loop, by test.
+        let counts = |lines: BTreeMap<u32, u64>| Some((*lines.get(&3)?, lines[&6]));
+        let counts = outcome.contexts("lib.rs").into_iter().filter_map(|(name, lines)| Some((name, counts(lines)?)));
+        let want = [
+            ("ends", (1, 8)),
+            ("fails", (1, 4)),
+            ("panics", (1, 5)),
+            ("passes", (1, 3)),
+            ("starts_a_thread", (1, 6)),
+            ("sums_often", (500, 3500)),
+        ];
+        let want: Vec<_> = want.iter().map(|(name, count)| (format!("suite::tests::{name}"), *count)).collect();
+        assert_eq!(counts.collect::<Vec<_>>(), want, "{}", outcome.stderr());
+        let said = outcome.stderr();
+        let failed = format!("Failed, and counted until then: suite::tests::ends (killed by {end})\n");
+        assert!(said.contains(&failed), "{said}");
+        assert!(said.contains("Failed, and counted until then: suite::tests::fails (exit code 101)\n"), "{said}");
+    }
 }
 
 const PYTEST: &str = "import ctypes, os, signal, threading
@@ -205,10 +227,17 @@ fn a_script_judged_by_its_status() {
     }
     let dir = scratch();
     Build::with("gcc", dir.path()).args(["-g", "-O0", "-o", "case"]).arg(fixture("c/case.c")).run();
-    std::fs::write(dir.path().join("check.sh"), "./case 3\n./case 4 fails\n").unwrap();
-    let outcome = Agent::test(Path::new("/bin/sh")).arg("check.sh").dir(dir.path()).go();
-    assert_eq!(outcome.process.status.code(), Some(3), "{}", outcome.stderr());
-    assert_eq!(work(&outcome), [("/bin/sh check.sh".to_owned(), (2, 7))].into(), "{}", outcome.stderr());
-    let said = outcome.stderr();
-    assert!(said.contains("Failed, and counted until then: /bin/sh check.sh (exit code 3)\n"), "{said}");
+    let last = [
+        ("./case 4 fails", 3, "exit code 3"),
+        ("exec ./case 4 crashes", 139, "killed by SIGSEGV"),
+        ("exec timeout -s KILL 0.5 ./case 4 hangs", 137, "killed by SIGKILL"),
+    ];
+    for (last, status, end) in last {
+        std::fs::write(dir.path().join("check.sh"), format!("./case 3\n{last}\n")).unwrap();
+        let outcome = Agent::test(Path::new("/bin/sh")).arg("check.sh").dir(dir.path()).go();
+        assert_eq!(outcome.process.status.code(), Some(status), "{}", outcome.stderr());
+        assert_eq!(work(&outcome), [("/bin/sh check.sh".to_owned(), (2, 7))].into(), "{}", outcome.stderr());
+        let failed = format!("Failed, and counted until then: /bin/sh check.sh ({end})\n");
+        assert!(outcome.stderr().contains(&failed), "{}", outcome.stderr());
+    }
 }

@@ -13,6 +13,7 @@ use crate::probe::Options;
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
 use crate::runner::{Candidate, Commands, Naming};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -29,6 +30,11 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     let user = user.map_err(|e| launch_message(&e))?;
     let mut words = args.command.iter().cloned();
     let name = words.next().unwrap_or_default();
+    if runs_in_memory(&args.command) {
+        console.note(
+            "mojo run compiles in memory, where no probe can be: its lines are not counted; build it: mojo build -O0 -g",
+        );
+    }
     let python = Python::begin(&setup, settings, &name, console)?;
     let launch = Launch { program: name, args: words.collect(), user, variables: python.variables() };
     // Early, since the new process begins as a copy of this one, which is still small.
@@ -101,6 +107,14 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
         console.error(&error);
     }
     Ok(Exit::Program(ending.exit_code()))
+}
+
+/// Whether the command is `mojo run`, or `mojo FILE`, which is the same.
+fn runs_in_memory(command: &[impl AsRef<OsStr>]) -> bool {
+    let [program, rest @ ..] = command else { return false };
+    let verb = rest.iter().map(|word| word.as_ref().to_string_lossy()).find(|word| !word.starts_with('-'));
+    Path::new(program).file_name() == Some("mojo".as_ref())
+        && verb.is_some_and(|verb| verb == "run" || verb.ends_with(".mojo"))
 }
 
 /// The command, for people.

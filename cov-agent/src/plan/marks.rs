@@ -3,6 +3,7 @@
 
 use super::x86_64::{Flow, decode};
 use crate::object::{AddrRange, FileOffset, Image, LinkAddr, Object};
+use std::sync::Arc;
 
 /// A framework whose tests can be told apart from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,8 @@ pub enum Framework {
     },
     /// Go's package testing: `testing.tRunner`, on whichever goroutine.
     GoTest,
+    /// Mojo's `std.testing.TestSuite`: the functions that it runs.
+    Mojo,
     /// The marker `cov_agent:context`.
     Marker,
 }
@@ -39,7 +42,7 @@ pub enum MarkAct {
 }
 
 /// An instruction at which a test begins or ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkSite {
     /// Its link address.
     pub addr: LinkAddr,
@@ -49,6 +52,8 @@ pub struct MarkSite {
     pub framework: Framework,
     /// What happens there.
     pub act: MarkAct,
+    /// The test's name, where the place tells it.
+    pub name: Option<Arc<str>>,
 }
 
 /// How the functions that run one test of libtest are called, in the versions of the standard library. Of the closures
@@ -66,6 +71,7 @@ pub fn marks(object: &Object) -> Vec<MarkSite> {
     let Object { image, markers, go_test_name: go_name, .. } = object;
     let go_name = *go_name;
     let mut marks = Marks { image, sites: Vec::new() };
+    let mojo = image.symbols.iter().any(|symbol| symbol.name.contains("std::testing::suite::TestSuite"));
     for symbol in &image.symbols {
         match symbol.name.as_str() {
             // The strings of another library lie otherwise.
@@ -90,6 +96,13 @@ pub fn marks(object: &Object) -> Vec<MarkSite> {
                     marks.function(symbol.range, framework, MarkAct::Begin { offset: 0 }, Some(MarkAct::End));
                 }
             }
+            name if mojo => {
+                if let Some(name) = mojo_test(name) {
+                    let begin = marks.sites.len();
+                    marks.function(symbol.range, Framework::Mojo, MarkAct::Begin { offset: 0 }, Some(MarkAct::End));
+                    marks.sites.iter_mut().skip(begin).for_each(|site| site.name = Some(name.into()));
+                }
+            }
             _ => {}
         }
     }
@@ -105,6 +118,14 @@ pub fn marks(object: &Object) -> Vec<MarkSite> {
     sites.sort_unstable_by_key(|site| site.addr);
     sites.dedup_by_key(|site| site.addr);
     sites
+}
+
+/// The test that a symbol of Mojo's is: `module::test_name()`.
+fn mojo_test(symbol: &str) -> Option<&str> {
+    let name = symbol.strip_suffix("()")?;
+    let plain = name.split("::").all(|part| part.chars().all(|c| c == '_' || c.is_alphanumeric()));
+    let (_, function) = name.rsplit_once("::")?;
+    (plain && function.starts_with("test_")).then_some(name)
 }
 
 struct Marks<'a> {
@@ -129,7 +150,7 @@ impl Marks<'_> {
         let probed =
             self.image.bytes_from(addr).and_then(|bytes| decode(bytes, addr.0)).is_some_and(|(i, _)| i.probe.is_some());
         if let Some(offset) = self.image.file_offset(addr).filter(|_| probed && self.image.is_code(addr)) {
-            self.sites.push(MarkSite { addr, offset, framework, act });
+            self.sites.push(MarkSite { addr, offset, framework, act, name: None });
         }
     }
 }
@@ -150,4 +171,19 @@ fn returns(image: &Image, range: AddrRange) -> Vec<LinkAddr> {
         bytes = rest;
     }
     returns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_in_mojo_are_told_from_what_deals_with_them() {
+        assert_eq!(mojo_test("t::test_a()"), Some("t::test_a"));
+        assert_eq!(mojo_test("pkg::t::test_größe()"), Some("pkg::t::test_größe"));
+        for other in ["t::twice(::SIMD[DType.int, 1])", "t::a_test()", "std::testing::f[x](),f=t::test_a()", "test_a()"]
+        {
+            assert_eq!(mojo_test(other), None, "{other}");
+        }
+    }
 }

@@ -188,7 +188,7 @@ impl Kernel for Fake {
 
     fn mark(&mut self, object: ArmedId, _: &File, marks: &[NumberedMark]) -> Result<(), ProbeError> {
         self.counters(object)?;
-        self.marks.extend(marks);
+        self.marks.extend(marks.iter().cloned());
         Ok(())
     }
 

@@ -92,6 +92,8 @@ fn mark(site: &MarkSite, number: u16) -> Mark {
         Framework::Libtest { second: false } => (UnitKey::THREAD, Register::Rdi, Layout::Raw),
         Framework::Libtest { second: true } => (UnitKey::THREAD, Register::Rsi, Layout::Raw),
         Framework::GoTest => (UnitKey::GOROUTINE, Register::Rax, Layout::Slice),
+        // Where it is reached tells the name; what lies there is not looked at.
+        Framework::Mojo => (UnitKey::THREAD, Register::Rdi, Layout::Raw),
         Framework::Marker => (UnitKey::THREAD, Register::Rdi, Layout::Characters),
     };
     let (act, offset) = match site.act {

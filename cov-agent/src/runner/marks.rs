@@ -17,6 +17,7 @@ const MAX_NAME: u64 = 400;
 struct Known {
     framework: Framework,
     addr: LinkAddr,
+    name: Option<Arc<str>>,
     object: Arc<Object>,
 }
 
@@ -41,8 +42,9 @@ impl Marks {
         let mut numbered = Vec::new();
         for site in &prepared.marks {
             let Ok(number) = u16::try_from(self.0.len()) else { return Vec::new() };
-            self.0.push(Known { framework: site.framework, addr: site.addr, object: Arc::clone(&object) });
-            numbered.push((*site, number));
+            let (framework, addr, name) = (site.framework, site.addr, site.name.clone());
+            self.0.push(Known { framework, addr, name, object: Arc::clone(&object) });
+            numbered.push((site.clone(), number));
         }
         numbered
     }
@@ -54,7 +56,7 @@ impl Marks {
 
     /// The name of the test that began when the mark `number` was reached at `address`, where `text` was found.
     pub(super) fn name(&self, number: u16, address: u64, text: &[Vec<u8>; 2]) -> Option<String> {
-        let Known { framework, addr, object } = self.0.get(usize::from(number))?;
+        let Known { framework, addr, name, object } = self.0.get(usize::from(number))?;
         let [first, second] = text.each_ref().map(|text| String::from_utf8_lossy(text));
         Some(match framework {
             Framework::GoogleTest if first.is_empty() || second.is_empty() => return None,
@@ -62,6 +64,7 @@ impl Marks {
             Framework::GoTest | Framework::Marker if first.is_empty() => return None,
             Framework::GoTest => format!("{}.{first}", object.stem),
             Framework::Marker => first.into_owned(),
+            Framework::Mojo => name.as_deref()?.to_owned(),
             Framework::Libtest { .. } => {
                 let [raw, _] = text;
                 format!("{}::{}", object.stem, object.test(raw, address.wrapping_sub(addr.0))?)
