@@ -5,8 +5,8 @@
 mod common;
 
 use common::venv_of;
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, monitored_pythons, scratch};
-use std::collections::BTreeMap;
+use cov_tests::{Agent, Build, Outcome, fixture, kernel, monitored_pythons, scratch, workspace};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -264,4 +264,43 @@ fn unittest_that_nobody_tells_apart_says_so() {
     let said = "1 contexts that were not told apart";
     assert!(outcome.stderr().contains(said), "{}", outcome.stderr());
     assert!(outcome.stderr().contains("tests that ran in several threads at the same time"), "{}", outcome.stderr());
+}
+
+/// Data of two workers that coverage.py measured, and the agent's of another part of the suite, become one file, with the
+/// contexts of both.
+#[test]
+fn coverage_py_combines_a_parallel_run_with_ours() {
+    let Some((dir, python)) = project(PYTEST) else { return };
+    let path = dir.path();
+    std::fs::write(path.join(".coveragerc"), "[run]\nplugins = cov_agent_coverage\nparallel = true\n").unwrap();
+    let plugin = workspace().join("cov-agent/python/cov_agent_coverage.py");
+    std::fs::copy(plugin, path.join("cov_agent_coverage.py")).unwrap();
+    let tool = || {
+        let mut command = common::tool(python.parent().unwrap().parent().unwrap(), "python", path);
+        command.env("CASE", path.join("case.so"));
+        command
+    };
+    let theirs = "-m pytest -q -n 2 -p no:cacheprovider --cov=work --cov-context=test --cov-report= -k twice";
+    common::run(tool(), theirs.split(' '));
+    let options = ["--include", "**/work.py", "--include", "**/case.c", "--python-hits"];
+    let outcome =
+        suite(path, &python, &options, &["pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", "forks"], &[]);
+    assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stdout());
+    std::fs::copy(outcome.output.path().join(".coverage"), path.join(".coverage.ours")).unwrap();
+    common::run(tool(), "-m coverage combine --append".split(' '));
+    common::run(tool(), "-m coverage json -q --show-contexts -o all.json --include=*/work.py,*/case.c".split(' '));
+    let all: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("all.json")).unwrap()).unwrap();
+    let file = |name: &str| {
+        let files = all["files"].as_object().unwrap();
+        files.iter().find(|(path, _)| Path::new(path).ends_with(name)).map(|(_, file)| file.clone()).unwrap()
+    };
+    let work = file("work.py");
+    assert_eq!(work["executed_lines"], serde_json::json!([1, 2, 4, 5, 6, 7, 8]));
+    let contexts = |file: &serde_json::Value, line: &str| {
+        let contexts = file["contexts"][line].as_array().unwrap();
+        contexts.iter().map(|name| name.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let want = ["test_work.py::test_forks", "test_work.py::test_twice[5]|run", "test_work.py::test_twice[6]|run"];
+    assert_eq!(contexts(&work, "7"), want.map(str::to_owned).into());
+    assert_eq!(contexts(&file("case.c"), "9"), ["test_work.py::test_forks".to_owned()].into());
 }
