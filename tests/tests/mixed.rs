@@ -1,10 +1,12 @@
-//! A suite that mixes languages: pytest drives an extension module in C, a library in Rust and a program in Mojo. One
+//! A suite that mixes languages: pytest drives extension modules in C and, by PyO3, in Rust, and a program in Mojo. One
 //! command, one result.
 
 #[path = "../../cov-agent/tests/common/mod.rs"]
 mod common;
 
-use cov_tests::{Build, Coverage, Workdir, agent_path, kernel, monitored_pythons, workspace};
+use cov_tests::{Build, Coverage, Workdir, agent_path, fixture, kernel, monitored_pythons, workspace};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,18 +16,25 @@ const C: &str = "#include <Python.h>\n\
     static PyMethodDef methods[] = {{\"twice\", twice, METH_O, NULL}, {NULL, NULL, 0, NULL}};\n\
     static PyModuleDef module = {PyModuleDef_HEAD_INIT, \"native\", NULL, -1, methods};\n\
     PyMODINIT_FUNC PyInit_native(void) {\n    return PyModule_Create(&module);\n}\n";
-const RUST: &str = "#[no_mangle]\npub extern \"C\" fn triple(n: u64) -> u64 {\n    if n > 100 {\n        return 0;\n    \
-                    }\n    n * 3\n}\n";
 const MOJO: &str = "def main():\n    var sum = 0\n    for i in range(3):\n        sum += i\n    if sum > 100:\n        \
                     print(\"PLACE\")\n    print(sum)\n";
-const TESTS: &str = "import ctypes\nimport subprocess\n\nimport native\nimport pytest\n\n\n\
+const TESTS: &str = "import subprocess\n\nimport native\nimport pytest\nimport tripled\n\n\n\
     @pytest.mark.parametrize(\"n\", [1, 2, 3])\ndef test_c(n):\n    assert native.twice(n) == 2 * n\n\n\n\
-    def test_rust():\n    rust = ctypes.CDLL(\"./libtriple.so\")\n    assert [rust.triple(n) for n in (1, 2)] == [3, 6]\n\n\n\
+    def test_rust():\n    assert [tripled.triple(n) for n in (1, 2)] == [3, 6]\n    \
+    with pytest.raises(ValueError):\n        tripled.triple(101)\n\n\n\
     def test_mojo():\n    assert subprocess.run([\"./program\"], capture_output=True).stdout == b\"3\\n\"\n";
 
 /// Lines of a file with their counts, but for those where compilers disagree.
 fn lines(coverage: &Coverage, file: &str, wanted: &[u32]) -> Vec<(u32, u64)> {
     coverage.file(file).lines.iter().filter(|(line, _)| wanted.contains(line)).map(|(l, c)| (*l, *c)).collect()
+}
+
+/// The lines of each file in a report that were executed, and those that were not.
+fn executed(report: &str) -> BTreeMap<String, [Value; 2]> {
+    let report: Value = serde_json::from_str(report).unwrap();
+    let files = report["files"].as_object().unwrap().iter();
+    let both = |file: &Value| ["executed_lines", "missing_lines"].map(|key| file[key].clone());
+    files.map(|(path, file)| (path.clone(), both(file))).collect()
 }
 
 fn build(dir: &Workdir, python: &Path) {
@@ -37,8 +46,17 @@ fn build(dir: &Workdir, python: &Path) {
     let module = format!("native{suffix}");
     let flags = ["-g", "-O0", "-shared", "-fPIC", "-I", include, "native.c", "-o", &module];
     Build::with("gcc", &path).args(flags).run();
-    let flags = ["-g", "--crate-type=cdylib", "--edition=2021", "triple.rs"];
-    Build::with("rustc", &path).args(flags).run();
+    // What the crate needs is compiled once.
+    let target = workspace().join("target/pyo3");
+    for name in ["Cargo.toml", "Cargo.lock", "src/tripled.rs"] {
+        dir.write(name, std::fs::read(fixture("rust/extension").join(name)).unwrap());
+    }
+    Build::with("cargo", &path)
+        .args(["build", "--quiet", "--locked", "--target-dir"])
+        .arg(&target)
+        .env("PYO3_PYTHON", python)
+        .run();
+    std::fs::copy(target.join("debug/libtripled.so"), path.join("tripled.abi3.so")).unwrap();
     Build::with(workspace().join("target/venv/bin/mojo"), &path)
         .args(["build", "-O0", "-g", "-o", "program", "main.mojo"])
         .run();
@@ -50,7 +68,7 @@ fn one_result_for_a_suite_in_four_languages() {
         return;
     }
     let Some(python) = monitored_pythons().pop() else { return };
-    let dir = Workdir::new(&[("native.c", C), ("triple.rs", RUST), ("test_all.py", TESTS)]);
+    let dir = Workdir::new(&[("native.c", C), ("test_all.py", TESTS)]);
     // Mojo's cache gives what it compiled of the same text elsewhere, with the paths of that place.
     dir.write("main.mojo", MOJO.replace("PLACE", dir.path().to_str().unwrap()));
     dir.write(".coveragerc", "[run]\nplugins = cov_agent_coverage\n");
@@ -69,15 +87,16 @@ fn one_result_for_a_suite_in_four_languages() {
     assert!(stderr.contains("sys.monitoring counted the lines of 1 process of Python 3."), "{stderr}");
     let coverage = Coverage::read_lcov(&dir.path().join("coverage/lcov.info"));
     assert_eq!(lines(&coverage, "native.c", &[3, 4, 5, 6, 11]), [(3, 3), (4, 3), (5, 0), (6, 3), (11, 1)]);
-    assert_eq!(lines(&coverage, "triple.rs", &[3, 4, 6]), [(3, 2), (4, 0), (6, 2)]);
+    assert_eq!(lines(&coverage, "tripled.rs", &[7, 8, 12, 14]), [(7, 3), (8, 1), (12, 6), (14, 2)]);
     assert_eq!(lines(&coverage, "main.mojo", &[4, 6]), [(4, 3), (6, 0)]);
-    assert_eq!(lines(&coverage, "test_all.py", &[10, 14, 19]), [(10, 3), (14, 1), (19, 1)]);
+    assert_eq!(lines(&coverage, "test_all.py", &[10, 16, 20]), [(10, 3), (16, 1), (20, 1)]);
 
-    let report = ["-m", "coverage", "report", "--data-file=coverage/.coverage"];
-    let said = common::run(common::tool(&suite, "python", &dir.path()), report);
-    for name in ["native.c", "triple.rs", "main.mojo", "test_all.py"] {
-        assert!(said.lines().any(|line| line.starts_with(name)), "{name}: {said}");
-    }
+    // coverage.py shows all of it, line by line.
+    let report = ["-m", "coverage", "json", "-q", "-o", "theirs.json", "--data-file=coverage/.coverage"];
+    common::run(common::tool(&suite, "python", &dir.path()), report);
+    let [ours, theirs] = ["coverage/coverage.json", "theirs.json"].map(|name| executed(&dir.read(name)));
+    assert_eq!(ours.keys().collect::<Vec<_>>(), ["main.mojo", "native.c", "src/tripled.rs", "test_all.py"]);
+    assert_eq!(ours, theirs);
 
     // Beside data that coverage.py made of a parallel run.
     dir.write("other.py", "x = 1\n");
