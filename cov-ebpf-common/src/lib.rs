@@ -58,6 +58,12 @@ pub const LOSSES: &str = "LOSSES";
 /// Global variable of type [`Config`], set when the programs are loaded.
 pub const CONFIG: &str = "CONFIG";
 
+/// Hash map of the processes that were in [`TRACKED`] and have ended, the last of them. The values are of no meaning.
+pub const ENDED: &str = "ENDED";
+
+/// How many processes are remembered that have ended.
+pub const MAX_ENDED: u32 = 1 << 13;
+
 /// How many processes can be counted at the same time.
 pub const MAX_TRACKED: u32 = 1 << 16;
 

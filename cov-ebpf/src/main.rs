@@ -16,12 +16,12 @@ mod task;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_INNER_MAP, BPF_F_MMAPABLE};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap};
 use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_smp_processor_id};
 use aya_ebpf::macros::{btf_map, raw_tracepoint, uprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use cov_ebpf_common::{Cookie, LOSS_KINDS, Loss, MAX_OBJECTS, MAX_TRACKED, holds, index};
+use cov_ebpf_common::{Cookie, LOSS_KINDS, Loss, MAX_ENDED, MAX_OBJECTS, MAX_TRACKED, holds, index};
 use task::Task;
 
 /// One object's counters. The agent makes each map with the length it needs and maps it to read it.
@@ -32,6 +32,9 @@ static COUNTERS: ArrayOfMaps<Counters, { MAX_OBJECTS as usize }> = ArrayOfMaps::
 
 #[btf_map]
 static TRACKED: HashMap<u32, u32, { MAX_TRACKED as usize }> = HashMap::new();
+
+#[btf_map]
+static ENDED: LruHashMap<u32, u32, { MAX_ENDED as usize }> = LruHashMap::new();
 
 #[btf_map]
 static LOSSES: Array<u64, { LOSS_KINDS as usize }> = Array::new();
@@ -120,6 +123,7 @@ fn exit(ctx: RawTracePointContext) {
     }
     if last {
         let _ = TRACKED.remove(&process);
+        let _ = ENDED.insert(&process, &0, BPF_ANY.into());
         request::forget(process);
     }
 }

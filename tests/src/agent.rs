@@ -144,6 +144,13 @@ impl Agent {
         self
     }
 
+    /// Adds arguments, likewise.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
     /// Sets the directory that the agent, and so the program, starts in.
     #[must_use]
     pub fn dir(mut self, dir: &Path) -> Self {
@@ -231,6 +238,14 @@ impl Talk {
         self.child.id()
     }
 
+    /// Sends the agent a signal.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn signal(&self, signal: i32) {
+        send(self.id(), signal);
+    }
+
     /// Waits for a line of the program's.
     ///
     /// # Panics
@@ -274,10 +289,28 @@ impl Attached {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn signal(&self, signal: i32) {
+        send(self.id(), signal);
+    }
+
     /// Where the agent writes.
     #[must_use]
     pub fn output_dir(&self) -> &Path {
         self.agent.output.path()
+    }
+
+    /// Kills it and reads what it had written.
+    ///
+    /// # Panics
+    /// Where that is nothing.
+    #[must_use]
+    pub fn kill(mut self) -> Outcome {
+        self.child.kill().unwrap();
+        self.finish()
     }
 
     /// Waits until it ends and reads what it wrote.
@@ -290,6 +323,14 @@ impl Attached {
         let status = self.child.wait().unwrap();
         self.agent.collect(Output { status, stdout: Vec::new(), stderr: self.said.into_bytes() })
     }
+}
+
+/// Sends a signal to a process that was not waited for.
+fn send(process: u32, signal: i32) {
+    // SAFETY: takes two integers.
+    #[expect(unsafe_code, reason = "a signal has no other way")]
+    let sent = unsafe { libc::kill(process.cast_signed(), signal) };
+    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
 impl Outcome {

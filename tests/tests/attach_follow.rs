@@ -1,21 +1,9 @@
 //! `cov-agent --pid PID --follow` measures what a running process starts and loads; also one in a container.
 
-use cov_tests::{Agent, Build, Coverage, agent_path, fixture, kernel, scratch};
-use std::collections::BTreeMap;
+use cov_tests::{Agent, Build, Coverage, SHARED, agent_path, compile, compile_text, kernel, scratch, work};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-fn build(dir: &Path, source: &str, output: &str, flags: &[&str]) -> PathBuf {
-    Build::with("gcc", dir).args(["-g", "-O0"]).args(flags).arg("-o").arg(output).arg(fixture(source)).run();
-    dir.join(output)
-}
-
-/// The counts of work.c when it ran `runs` times and looped `loops` times in all.
-fn work(runs: u64, loops: u64) -> BTreeMap<u32, u64> {
-    let lines = [(4, runs), (5, runs), (6, loops + runs), (7, loops), (8, runs), (9, runs)];
-    lines.into_iter().chain([(11, runs), (12, runs), (13, runs)]).collect()
-}
 
 /// Starts a command and waits until it says that it is ready.
 fn ready(command: &mut Command) -> Child {
@@ -42,9 +30,9 @@ fn programs_that_an_attached_shell_starts() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work", &[]);
-    build(dir.path(), "c/host.c", "host", &[]);
-    build(dir.path(), "c/plugin.c", "plugin.so", &["-shared", "-fPIC"]);
+    compile(dir.path(), "c/work.c", "work", &[]);
+    compile(dir.path(), "c/host.c", "host", &[]);
+    compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     let mut shell = shell(dir.path(), "./work 2; sh -c './work 3; true'; ./host ./plugin.so; ./host ./plugin.so; true");
     let mut agent = Agent::attach(&[shell.id()]).arg("--follow");
     agent.command().current_dir(dir.path());
@@ -65,10 +53,8 @@ fn not_where_that_is_not_wanted() {
     let dir = scratch();
     let source = "#include <stdio.h>\n#include <stdlib.h>\nint main(void) {\n    puts(\"ready\");\n    fflush(stdout);\n    \
                   getchar();\n    return system(\"./work 3\");\n}\n";
-    std::fs::write(dir.path().join("starter.c"), source).unwrap();
-    let compile = Build::with("gcc", dir.path()).args(["-g", "-O0", "-o", "starter", "starter.c"]);
-    compile.run();
-    build(dir.path(), "c/work.c", "work", &[]);
+    compile_text(dir.path(), "starter", source);
+    compile(dir.path(), "c/work.c", "work", &[]);
     let mut starter = ready(Command::new(dir.path().join("starter")).current_dir(dir.path()));
     let agent = Agent::attach(&[starter.id()]).start();
     tell(&mut starter);

@@ -1,28 +1,7 @@
 //! `cov-agent run` measures what the program starts, in whatever way, also what is built meanwhile.
 
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, scratch};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-/// The counts of work.c when it ran `runs` times and looped `loops` times in all.
-fn work(runs: u64, loops: u64) -> BTreeMap<u32, u64> {
-    BTreeMap::from([
-        (4, runs),
-        (5, runs),
-        (6, loops + runs),
-        (7, loops),
-        (8, runs),
-        (9, runs),
-        (11, runs),
-        (12, runs),
-        (13, runs),
-    ])
-}
-
-fn build(dir: &Path, source: &str, output: &str, flags: &[&str]) -> PathBuf {
-    Build::with("gcc", dir).args(["-g", "-O0"]).args(flags).arg("-o").arg(output).arg(fixture(source)).run();
-    dir.join(output)
-}
+use cov_tests::{Agent, Outcome, compile, fixture, kernel, scratch, work};
+use std::path::Path;
 
 fn assert_work(outcome: &Outcome, runs: u64, loops: u64) {
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
@@ -35,8 +14,8 @@ fn check(way: &str, flags: &[&str]) {
         return;
     }
     let dir = scratch();
-    let starter = build(dir.path(), "c/spawn.c", "spawn", &["-pthread"]);
-    let program = build(dir.path(), "c/work.c", "work program", flags);
+    let starter = compile(dir.path(), "c/spawn.c", "spawn", &["-pthread"]);
+    let program = compile(dir.path(), "c/work.c", "work program", flags);
     let outcome = Agent::run(&starter).arg(way).arg(&program).arg("3").go();
     assert_work(&outcome, 1, 3);
     assert_eq!(outcome.coverage.file("spawn.c").lines[&95], 1, "the starter is measured too");
@@ -70,7 +49,7 @@ fn a_shell_that_starts_many() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let script = format!("for i in $(seq 200); do {} 2 || exit 9; done", program.display());
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).go();
     assert_work(&outcome, 200, 400);
@@ -82,7 +61,7 @@ fn sixty_four_at_once() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let script = format!("seq 1000 | xargs -P 64 -n 1 sh -c '{} 1'", program.display());
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).go();
     assert_work(&outcome, 1000, 1000);
@@ -108,8 +87,8 @@ fn a_program_that_is_written_anew_in_place() {
         return;
     }
     let dir = scratch();
-    let first = build(dir.path(), "c/work.c", "first", &["-O0"]);
-    build(dir.path(), "c/work.c", "second", &["-O0", "-falign-functions=4096", "-Wl,--build-id=none"]);
+    let first = compile(dir.path(), "c/work.c", "first", &["-O0"]);
+    compile(dir.path(), "c/work.c", "second", &["-O0", "-falign-functions=4096", "-Wl,--build-id=none"]);
     let script = "cp first it && ./it 2 && inode=$(stat -c %i it) && cat second > it && ./it 3 && ./it 4 && \
                   test $inode = $(stat -c %i it)";
     drop(first);
@@ -124,7 +103,7 @@ fn a_script_and_its_interpreter() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     // The script's own name is the interpreter's first argument: atoi makes 0 of it.
     let script = dir.path().join("script");
     std::fs::write(&script, format!("#!{}\n", program.display())).unwrap();
@@ -139,8 +118,8 @@ fn not_where_that_is_not_wanted() {
         return;
     }
     let dir = scratch();
-    let starter = build(dir.path(), "c/spawn.c", "spawn", &["-pthread"]);
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let starter = compile(dir.path(), "c/spawn.c", "spawn", &["-pthread"]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let outcome = Agent::run_with(&["--no-follow"], &starter).arg("fork").arg(&program).arg("3").go();
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
     assert_eq!(outcome.coverage.files.len(), 1, "{:?}", outcome.coverage.files.keys());

@@ -1,25 +1,12 @@
 //! Libraries that nobody knows of when the program starts, and programs that are started in odd ways.
 
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, scratch};
+use cov_tests::{Agent, Outcome, SHARED, compile, fixture, kernel, scratch, work};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-fn build(dir: &Path, source: &str, output: &str, flags: &[&str]) -> PathBuf {
-    Build::with("gcc", dir).args(["-g", "-O0"]).args(flags).arg("-o").arg(output).arg(fixture(source)).run();
-    dir.join(output)
-}
-
-const SHARED: [&str; 2] = ["-shared", "-fPIC"];
+use std::path::Path;
 
 /// The counts of plugin.c when it was loaded `loads` times and called `calls` times.
 fn plugin(loads: u64, calls: u64) -> BTreeMap<u32, u64> {
     BTreeMap::from([(4, loads), (5, loads), (6, loads), (8, calls), (9, calls), (10, 0), (11, calls), (12, calls)])
-}
-
-/// The counts of work.c when it ran `runs` times and looped `loops` times in all.
-fn work(runs: u64, loops: u64) -> BTreeMap<u32, u64> {
-    let lines = [(4, runs), (5, runs), (6, loops + runs), (7, loops), (8, runs), (9, runs)];
-    lines.into_iter().chain([(11, runs), (12, runs), (13, runs)]).collect()
 }
 
 fn assert_plugin(outcome: &Outcome, status: i32, loads: u64, calls: u64) {
@@ -34,8 +21,8 @@ fn a_library_that_is_opened_by_the_program() {
         return;
     }
     let dir = scratch();
-    let host = build(dir.path(), "c/host.c", "host", &[]);
-    let library = build(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
+    let host = compile(dir.path(), "c/host.c", "host", &[]);
+    let library = compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     assert_plugin(&Agent::run(&host).arg(library).go(), 20, 1, 5);
 }
 
@@ -45,8 +32,8 @@ fn a_library_that_is_opened_before_a_fork() {
         return;
     }
     let dir = scratch();
-    let host = build(dir.path(), "c/host.c", "host", &[]);
-    let library = build(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
+    let host = compile(dir.path(), "c/host.c", "host", &[]);
+    let library = compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     assert_plugin(&Agent::run(&host).arg(library).arg("fork").go(), 20, 1, 6);
 }
 
@@ -57,8 +44,8 @@ fn a_library_that_many_programs_open() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/host.c", "host", &[]);
-    build(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
+    compile(dir.path(), "c/host.c", "host", &[]);
+    compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     let script = "for i in $(seq 30); do ./host ./plugin.so; done; exit 0";
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).go();
     assert_plugin(&outcome, 0, 30, 150);
@@ -70,7 +57,7 @@ fn a_library_that_is_built_meanwhile() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/host.c", "host", &[]);
+    compile(dir.path(), "c/host.c", "host", &[]);
     let source = fixture("c/plugin.c");
     let script = format!("gcc -g -O0 -shared -fPIC -o plugin.so {} && ./host ./plugin.so", source.display());
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).go();
@@ -83,8 +70,8 @@ fn a_library_that_the_environment_preloads() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
-    build(dir.path(), "c/work.c", "work", &[]);
+    compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
+    compile(dir.path(), "c/work.c", "work", &[]);
     let script = "LD_PRELOAD=./plugin.so ./work 3 && LD_PRELOAD=./plugin.so /bin/true";
     let outcome = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).go();
     assert_plugin(&outcome, 0, 2, 0);
@@ -97,7 +84,7 @@ fn a_library_that_an_interpreter_opens() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
+    compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     let script = "import ctypes; plugin = ctypes.CDLL('./plugin.so'); print(sum(plugin.twice(n) for n in range(100)))";
     let outcome = Agent::run(Path::new("/usr/bin/python3")).arg("-c").arg(script).dir(dir.path()).go();
     assert_plugin(&outcome, 0, 1, 100);
@@ -111,7 +98,7 @@ fn the_dynamic_loader_called_by_hand() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work", &[]);
+    compile(dir.path(), "c/work.c", "work", &[]);
     let loader = "/lib64/ld-linux-x86-64.so.2";
     let script =
         format!("{loader} ./work 3 && {loader} --library-path /lib ./work 4 && cp work again && {loader} ./again 5");
@@ -127,9 +114,9 @@ fn a_program_in_another_root() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/library.c", "liblibrary.so", &SHARED);
+    compile(dir.path(), "c/library.c", "liblibrary.so", &SHARED);
     let flags = ["-Wl,--no-as-needed", "-L.", "-llibrary", "-Wl,-rpath,/opt"];
-    let program = build(dir.path(), "c/uses_library.c", "program", &flags);
+    let program = compile(dir.path(), "c/uses_library.c", "program", &flags);
     let root = dir.path().join("root");
     let script = "for f in /lib64/ld-linux-x86-64.so.2 $(ldd ./program | grep -o '/[^ ]*libc[^ ]*'); do \
                   mkdir -p root$(dirname $f) && cp $f root$f; done; \
@@ -167,7 +154,7 @@ fn a_program_in_a_container_that_is_started() {
     }
     let dir = scratch();
     std::fs::create_dir_all(dir.path().join("lower")).unwrap();
-    build(dir.path(), "c/work.c", "lower/work", &["-static"]);
+    compile(dir.path(), "c/work.c", "lower/work", &["-static"]);
     let inside = "echo inside && read line && mkdir up merged && mount -t tmpfs none up && mkdir up/u up/w && \
                   mount -t overlay overlay -o lowerdir=lower,upperdir=up/u,workdir=up/w merged && echo mounted && \
                   read line && chroot merged /work 3";

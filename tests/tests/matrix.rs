@@ -1,9 +1,9 @@
 //! Every way to start a process × C and Rust: exact counts, and the same output and exit status as without the agent.
 //! The ways of `fixtures/c/spawn.c` are in `follow.rs`; libraries that are opened late, and another root, in `late.rs`.
 
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, Outcome, compile, fixture, kernel, scratch};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 /// What a run prints and how it ends, without the agent; then with it: the same.
@@ -15,22 +15,16 @@ fn same_under_the_agent(program: &Path, args: &[&Path]) -> Outcome {
     outcome
 }
 
-fn build(dir: &Path, source: &str, name: &str) -> PathBuf {
-    let program = dir.join(name);
-    Build::with("gcc", dir).args(["-g", "-O0"]).arg("-o").args([&program, &fixture(source)]).run();
-    program
-}
-
 /// A way of places.c: how often `counted` is called, its loops, and whether work.c runs, which loops thrice.
 fn place(way: &str, calls: u64, loops: u64, runs: bool) {
     if !kernel() {
         return;
     }
     let dir = scratch();
-    let starter = build(dir.path(), "c/places.c", "places");
+    let starter = compile(dir.path(), "c/places.c", "places", &[]);
     std::fs::create_dir(dir.path().join("inner")).unwrap();
     std::fs::create_dir(dir.path().join("place")).unwrap();
-    let program = build(dir.path(), "c/work.c", "inner/work");
+    let program = compile(dir.path(), "c/work.c", "inner/work", &[]);
     let place = dir.path().join("place");
     let outcome = same_under_the_agent(&starter, &[Path::new(way), &place, &program, Path::new("3")]);
     assert_eq!(outcome.process.status.code(), Some(0), "{}{}", outcome.stdout(), outcome.stderr());

@@ -1,14 +1,9 @@
 //! Programs that read a file that is armed see its true bytes, never a breakpoint.
 
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, scratch};
+use cov_tests::{Agent, Outcome, compile, compile_text, kernel, scratch};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-
-fn build(dir: &Path, source: &str, output: &str) -> PathBuf {
-    Build::with("gcc", dir).args(["-g", "-O0", "-o", output]).arg(fixture(source)).run();
-    dir.join(output)
-}
 
 fn shell(dir: &Path, script: &str) -> Outcome {
     Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir).go()
@@ -27,7 +22,7 @@ fn make_install_that_strips_gives_the_same_bytes() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work");
+    compile(dir.path(), "c/work.c", "work", &[]);
     let makefile = "install: work\n\t./work 2\n\tinstall -s --strip-program=llvm-strip work installed\n\
                     \tcp work copy\n\tllvm-strip copy -o stripped\n\tllvm-objcopy -O binary -j .text work text\n\
                     \tobjcopy -O binary -j .text work text.gnu\n\t./work 3\n";
@@ -50,7 +45,7 @@ fn valgrind_runs_a_program_that_was_armed() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work");
+    compile(dir.path(), "c/work.c", "work", &[]);
     let outcome = shell(dir.path(), "./work 2 && valgrind -q --error-exitcode=9 ./work 3 && ./work 4");
     assert_runs(&outcome, 2);
 }
@@ -61,8 +56,8 @@ fn a_private_mapping_shows_the_true_bytes() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work");
-    let checksum = build(dir.path(), "c/checksum.c", "checksum");
+    compile(dir.path(), "c/work.c", "work", &[]);
+    let checksum = compile(dir.path(), "c/checksum.c", "checksum", &[]);
     let plain = Command::new(&checksum).arg("work").current_dir(dir.path()).output().unwrap().stdout;
     let outcome = shell(dir.path(), "./work 2 && ./checksum work && ./work 3 && ./checksum work && ./work 4");
     assert_runs(&outcome, 3);
@@ -78,9 +73,8 @@ fn a_reader_of_a_file_that_runs() {
     let dir = scratch();
     let source = "#include <stdio.h>\nint main(void) {\n    int n = 0;\n    while (getchar() == 'x') {\n        n++;\n        \
                   puts(\"x\");\n        fflush(stdout);\n    }\n    return n != 3;\n}\n";
-    std::fs::write(dir.path().join("slow.c"), source).unwrap();
-    Build::with("gcc", dir.path()).args(["-g", "-O0", "-o", "slow", "slow.c"]).run();
-    let checksum = build(dir.path(), "c/checksum.c", "checksum");
+    compile_text(dir.path(), "slow", source);
+    let checksum = compile(dir.path(), "c/checksum.c", "checksum", &[]);
     let plain = Command::new(&checksum).arg("slow").current_dir(dir.path()).output().unwrap().stdout;
     let script = "mkfifo keys out; ./slow < keys > out & exec 3> keys 4< out; printf x >&3; read line <&4; \
                   ./checksum slow; printf xx >&3; exec 3>&-; wait $!";
@@ -103,8 +97,8 @@ fn a_reader_that_stays() {
         return;
     }
     let dir = scratch();
-    build(dir.path(), "c/work.c", "work");
-    let checksum = build(dir.path(), "c/checksum.c", "checksum");
+    compile(dir.path(), "c/work.c", "work", &[]);
+    let checksum = compile(dir.path(), "c/checksum.c", "checksum", &[]);
     let plain = Command::new(&checksum).arg("work").current_dir(dir.path()).output().unwrap().stdout;
     // Outside of what is measured, as a backup program would be.
     let script = "./work 2 && echo ready && read line && ./work 3 && echo ran && read line && ./work 4";

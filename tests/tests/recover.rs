@@ -1,20 +1,14 @@
 //! What an agent had counted survives it, and nothing else of it does.
 
-use cov_tests::{Agent, Build, Coverage, agent_path, fixture, kernel, mount, own_run_directory, scratch};
+use cov_tests::{Agent, Coverage, agent_path, compile, kernel, mount, own_run_directory, scratch};
 use std::fs::{read_dir, read_to_string};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that nobody holds.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn build(dir: &Path, source: &str, name: &str) -> PathBuf {
-    let program = dir.join(name);
-    Build::with("gcc", dir).args(["-g", "-O0", "-o"]).args([&program, &fixture(source)]).run();
-    program
-}
 
 /// The agent at a shell that does `script`, with its output in `dir`.
 fn start(dir: &Path, script: &str) -> Child {
@@ -68,12 +62,12 @@ fn a_clean_end_leaves_nothing_behind() {
     }
     own_run_directory("size=64m");
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work");
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let outcome = Agent::run(&program).arg("3").go();
     assert_eq!(outcome.coverage.file("work.c").lines[&7], 3);
     assert_nothing_left();
 
-    let echo = build(dir.path(), "cli/echo.c", "echo");
+    let echo = compile(dir.path(), "cli/echo.c", "echo", &[]);
     let mut child = Command::new(echo).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
@@ -96,7 +90,7 @@ fn counts_are_exact_where_the_program_had_ended() {
     }
     own_run_directory("size=64m");
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work");
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let mut agent = start(dir.path(), &format!("{} 3 && echo $$ && read x && exec {0} 4", program.display()));
     let mut pid = String::new();
     BufReader::new(agent.stdout.take().unwrap()).read_line(&mut pid).unwrap();
@@ -125,7 +119,7 @@ fn a_later_start_tells_and_discarding_ends_it() {
     }
     own_run_directory("size=64m");
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work");
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let mut agent = start(dir.path(), &format!("{} 3 && echo done && read x", program.display()));
     let mut line = String::new();
     BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -154,7 +148,7 @@ fn killed_at_random_moments() {
     own_run_directory("size=64m");
     let kills = std::env::var("COV_KILLS").map_or(20, |kills| kills.parse().unwrap());
     let dir = scratch();
-    let program = build(dir.path(), "c/steps.c", "steps");
+    let program = compile(dir.path(), "c/steps.c", "steps", &[]);
     let one = format!("{} {STEPS} || echo failed", program.display());
     let script = format!("{} wait; echo end", format!("({one}) & ").repeat(PROCESSES as usize));
     let mut random = u64::from(std::process::id());
@@ -189,7 +183,7 @@ fn without_room_for_a_journal_the_run_goes_on() {
     own_run_directory("nr_inodes=8");
     (0..8).for_each(|n| drop(std::fs::write(format!("/run/{n}"), "")));
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work");
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let outcome = Agent::run(&program).arg("3").go();
     assert_eq!(outcome.coverage.file("work.c").lines[&7], 3);
     let stderr = outcome.stderr();
@@ -204,7 +198,7 @@ fn counts_that_could_not_be_written_are_kept() {
     }
     own_run_directory("size=64m");
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work");
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs", out.to_str().unwrap()]);

@@ -1,35 +1,20 @@
 //! `cov-agent watch` measures what anybody runs, as long as it is wanted.
 
-use cov_tests::{Agent, Attached, Build, Coverage, fixture, kernel, scratch};
+use cov_tests::{
+    Agent, Attached, Coverage, SHARED, agent_path, compile, compile_text, kernel, mount, own_run_directory, scratch,
+    work,
+};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn build(dir: &Path, source: &str, output: &str, flags: &[&str]) -> PathBuf {
-    Build::with("gcc", dir).args(["-g", "-O0"]).args(flags).arg("-o").arg(output).arg(fixture(source)).run();
-    dir.join(output)
-}
-
-/// The counts of work.c when it ran `runs` times and looped `loops` times in all.
-fn work(runs: u64, loops: u64) -> BTreeMap<u32, u64> {
-    let lines = [(4, runs), (5, runs), (6, loops + runs), (7, loops), (8, runs), (9, runs)];
-    lines.into_iter().chain([(11, runs), (12, runs), (13, runs)]).collect()
-}
-
 fn run(program: &Path, loops: u64) {
     assert!(Command::new(program).arg(loops.to_string()).status().unwrap().success());
-}
-
-fn signal(agent: &Attached, signal: i32) {
-    // SAFETY: takes two integers.
-    #[expect(unsafe_code, reason = "a signal has no other way")]
-    let sent = unsafe { libc::kill(agent.id().cast_signed(), signal) };
-    assert_eq!(sent, 0);
 }
 
 /// All below a directory.
@@ -53,19 +38,19 @@ fn programs_come_and_go_and_are_built_anew() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let agent = Agent::watch(&below(dir.path())).start();
     (0..3).for_each(|_| run(&program, 2));
-    signal(&agent, libc::SIGUSR1);
+    agent.signal(libc::SIGUSR1);
     wait_for_results(&agent, &work(3, 6));
     // Another file at the same path, with other instructions.
     std::fs::remove_file(&program).unwrap();
-    build(dir.path(), "c/work.c", "work", &["-falign-functions=4096"]);
+    compile(dir.path(), "c/work.c", "work", &["-falign-functions=4096"]);
     run(&program, 3);
-    signal(&agent, libc::SIGUSR1);
+    agent.signal(libc::SIGUSR1);
     wait_for_results(&agent, &work(4, 9));
     // And one written over it.
-    build(dir.path(), "c/work.c", "other", &["-falign-functions=256"]);
+    compile(dir.path(), "c/work.c", "other", &["-falign-functions=256"]);
     std::fs::write(&program, std::fs::read(dir.path().join("other")).unwrap()).unwrap();
     run(&program, 4);
     // What started it is of no matter, nor what does not match.
@@ -73,8 +58,8 @@ fn programs_come_and_go_and_are_built_anew() {
         Command::new("/bin/sh").arg("-c").arg(format!("{} 5; true", program.display())).status().unwrap().success()
     );
     let elsewhere = scratch();
-    run(&build(elsewhere.path(), "c/work.c", "work", &[]), 100);
-    signal(&agent, libc::SIGTERM);
+    run(&compile(elsewhere.path(), "c/work.c", "work", &[]), 100);
+    agent.signal(libc::SIGTERM);
     let outcome = agent.finish();
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
     assert_eq!(outcome.coverage.file("work.c").lines, work(6, 18), "{}", outcome.stderr());
@@ -86,11 +71,11 @@ fn many_at_once() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let agent = Agent::watch(&below(dir.path())).start();
     let script = format!("seq 300 | xargs -P 32 -n 1 sh -c '{} 1'", program.display());
     assert!(Command::new("/bin/sh").arg("-c").arg(script).status().unwrap().success());
-    signal(&agent, libc::SIGTERM);
+    agent.signal(libc::SIGTERM);
     let outcome = agent.finish();
     assert_eq!(outcome.coverage.file("work.c").lines, work(300, 300), "{}", outcome.stderr());
 }
@@ -105,9 +90,8 @@ fn a_process_that_runs_already_and_a_library_that_it_loads() {
                   int n = 0;\n    puts(\"ready\");\n    fflush(stdout);\n    while (getchar() != 'q')\n        n = once(n);\n    \
                   void *plugin = dlopen(\"./plugin.so\", RTLD_NOW);\n    int (*twice)(int) = (int (*)(int))dlsym(plugin, \
                   \"twice\");\n    return twice(n) != 6;\n}\n";
-    std::fs::write(dir.path().join("slow.c"), source).unwrap();
-    Build::with("gcc", dir.path()).args(["-g", "-O0", "-o", "slow", "slow.c"]).run();
-    build(dir.path(), "c/plugin.c", "plugin.so", &["-shared", "-fPIC"]);
+    compile_text(dir.path(), "slow", source);
+    compile(dir.path(), "c/plugin.c", "plugin.so", &SHARED);
     let mut slow = Command::new(dir.path().join("slow"))
         .current_dir(dir.path())
         .stdin(Stdio::piped())
@@ -119,7 +103,7 @@ fn a_process_that_runs_already_and_a_library_that_it_loads() {
     let agent = Agent::watch(&below(dir.path())).start();
     slow.stdin.take().unwrap().write_all(b"xxxq").unwrap();
     assert!(slow.wait().unwrap().success());
-    signal(&agent, libc::SIGTERM);
+    agent.signal(libc::SIGTERM);
     let outcome = agent.finish();
     let lines = &outcome.coverage.file("slow.c").lines;
     assert_eq!((lines[&3], lines[&4], lines[&11], lines[&14]), (3, 3, 3, 1), "{}", outcome.stderr());
@@ -136,7 +120,7 @@ fn only_of_one_user() {
     const NOBODY: u32 = 65534;
     let dir = scratch();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let [object, pattern] = below(dir.path());
     let agent = Agent::watch(&[object.as_str(), &pattern, "--user", &NOBODY.to_string()]).start();
     run(&program, 100);
@@ -144,7 +128,7 @@ fn only_of_one_user() {
     assert!(as_nobody("2").success());
     run(&program, 100);
     assert!(as_nobody("3").success());
-    signal(&agent, libc::SIGTERM);
+    agent.signal(libc::SIGTERM);
     let outcome = agent.finish();
     assert_eq!(outcome.coverage.file("work.c").lines, work(2, 5), "{}", outcome.stderr());
 }
@@ -155,7 +139,7 @@ fn results_at_intervals_and_a_service_manager_that_listens() {
         return;
     }
     let dir = scratch();
-    let program = build(dir.path(), "c/work.c", "work", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
     let socket = dir.path().join("notify");
     let manager = UnixDatagram::bind(&socket).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -177,7 +161,7 @@ fn results_at_intervals_and_a_service_manager_that_listens() {
     run(&program, 4);
     wait_for_results(&agent, &work(1, 4));
     hear("STATUS=");
-    signal(&agent, libc::SIGINT);
+    agent.signal(libc::SIGINT);
     hear("STOPPING=1");
     let outcome = agent.finish();
     assert_eq!(outcome.coverage.file("work.c").lines, work(1, 4), "{}", outcome.stderr());
@@ -190,4 +174,78 @@ fn something_must_be_wanted() {
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("--object"));
     let bad = Command::new(cov_tests::agent_path()).args(["watch", "--object", "/a["]).output().unwrap();
     assert_eq!(bad.status.code(), Some(64), "{}", String::from_utf8_lossy(&bad.stderr));
+}
+
+/// What was written before it was killed is in the counts that are recovered, once.
+#[test]
+fn a_watcher_that_was_killed() {
+    if !kernel() {
+        return;
+    }
+    own_run_directory("size=64m");
+    let dir = scratch();
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let agent = Agent::watch(&below(dir.path())).start();
+    run(&program, 2);
+    agent.signal(libc::SIGUSR1);
+    wait_for_results(&agent, &work(1, 2));
+    // Disarmed, with counts that must not go with it.
+    std::fs::remove_file(&program).unwrap();
+    compile(dir.path(), "c/work.c", "work", &["-falign-functions=4096"]);
+    run(&program, 3);
+    let outcome = agent.kill();
+    assert_eq!(outcome.coverage.file("work.c").lines, work(1, 2));
+    let recovered = Command::new(agent_path()).arg("recover").output().unwrap();
+    assert_eq!(recovered.status.code(), Some(0), "{}", String::from_utf8_lossy(&recovered.stderr));
+    let coverage = Coverage::read_lcov(&outcome.output.path().join("lcov.info"));
+    assert_eq!(coverage.file("work.c").lines, work(2, 5), "{}", String::from_utf8_lossy(&recovered.stderr));
+}
+
+/// Those in a control group, and in one below it; in another of the same name's beginning they are not counted.
+#[test]
+fn only_of_one_control_group() {
+    if !kernel() {
+        return;
+    }
+    own_run_directory("size=64m");
+    let (dir, groups) = (scratch(), tempfile::tempdir().unwrap());
+    mount(&["-t", "cgroup2", "none", groups.path().to_str().unwrap()]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let named = |name: &str| groups.path().join(format!("cov-test-{}{name}", std::process::id()));
+    let all = ["", "/inner", "-other"].map(named);
+    all.iter().for_each(|group| std::fs::create_dir(group).unwrap());
+    let agent = Agent::watch(&["--cgroup", all[0].to_str().unwrap()]).start();
+    for (group, loops) in all.iter().zip(["2", "3", "100"]) {
+        let script = "echo $$ > \"$1/cgroup.procs\" && exec \"$2\" \"$3\"";
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, "sh"]).arg(group).arg(&program).arg(loops);
+        assert!(shell.status().unwrap().success());
+    }
+    run(&program, 100);
+    agent.signal(libc::SIGTERM);
+    let outcome = agent.finish();
+    all.iter().rev().for_each(|group| std::fs::remove_dir(group).unwrap());
+    let unmounted = Command::new("umount").arg("--lazy").arg(groups.path()).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(outcome.coverage.file("work.c").lines, work(2, 5), "{}", outcome.stderr());
+}
+
+/// What is executed while it is stopped is let go, and told.
+#[test]
+fn a_watcher_that_is_stopped() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let agent = Agent::watch(&below(dir.path())).start();
+    run(&program, 2);
+    agent.signal(libc::SIGSTOP);
+    (0..3).for_each(|_| run(&program, 100));
+    agent.signal(libc::SIGCONT);
+    agent.signal(libc::SIGTERM);
+    let outcome = agent.finish();
+    assert_eq!(outcome.coverage.file("work.c").lines, work(1, 2), "{}", outcome.stderr());
+    let losses = &outcome.json["cov_agent"]["losses"]["unattached-objects"];
+    assert_eq!(losses["count"].as_u64(), Some(3), "{}", outcome.stderr());
 }

@@ -133,12 +133,14 @@ async fn wait(
             step = Follow::wait_for(&mut follow) => step,
             event = attached.event() => match event? {
                 AttachedEvent::Ended { .. } | AttachedEvent::SnapshotWanted => continue,
-                AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => return Ok(()),
+                AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => break,
             },
-            () = &mut over => return Ok(()),
+            () = &mut over => break,
         };
         Follow::go_on_with(&mut follow, step, measurement, console);
     }
+    Follow::finish(&mut follow, measurement).await;
+    Ok(())
 }
 
 /// What is said when no object of a process can be measured and its program is not among them.

@@ -14,14 +14,13 @@ use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
-use crate::process::{executes, readable};
+use crate::process::readable;
 use crate::runner::{
     Candidate, CoverageTestRunner, Disarmed, Journal, JournalError, Lingering, Naming, Objects, Prepared, Skipped,
     prepare,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -173,11 +172,6 @@ impl<'a> Measurement<'a> {
         self.runner.is_armed(key)
     }
 
-    /// The processes that are counted now.
-    pub(super) fn tracked(&mut self) -> Result<Vec<u32>, Message> {
-        self.runner.kernel_mut().tracked_processes().map_err(|e| probe_message(&e))
-    }
-
     /// Waits until there is news of contexts.
     pub(super) async fn news(&self) -> io::Result<()> {
         match self.runner.kernel().readable() {
@@ -189,16 +183,6 @@ impl<'a> Measurement<'a> {
     /// See [`CoverageTestRunner::update_contexts`].
     pub(super) fn update_contexts(&mut self) -> Result<(), Message> {
         self.runner.update_contexts().map_err(|e| probe_message(&e))
-    }
-
-    /// Whether a process is counted now.
-    pub(super) fn tracks(&mut self, pid: u32) -> Result<bool, Message> {
-        self.runner.tracks(pid).map_err(|e| probe_message(&e))
-    }
-
-    /// Counts a process from now on.
-    pub(super) fn track(&mut self, pid: u32) -> Result<(), Message> {
-        self.runner.track(pid).map_err(|e| probe_message(&e))
     }
 
     /// How many source files the filter left out so far.
@@ -219,8 +203,15 @@ impl<'a> Measurement<'a> {
     }
 
     /// Says that something is not measured.
-    pub(super) fn lose(&mut self, kind: LossKind, detail: String) {
+    pub(super) fn lose(&self, kind: LossKind, detail: String) {
         self.runner.collector().losses_mut().add_detail(kind, detail);
+    }
+
+    /// Says that something is not measured, `times` over.
+    pub(super) fn lose_many(&self, kind: LossKind, times: u64, detail: String) {
+        let mut losses = self.runner.collector().losses_mut();
+        losses.add(kind, times);
+        losses.describe(kind, detail);
     }
 
     /// How many probes are armed.
@@ -234,24 +225,17 @@ impl<'a> Measurement<'a> {
         Ok(self.runner.collector().snapshot(Run { selection: self.setup.selection().to_owned(), ..run.now() }))
     }
 
-    /// Disarms objects that are not at their paths any more and that no counted process runs.
-    pub(super) fn let_unused_go(&mut self) -> Result<(), Message> {
-        let tracked = self.tracked()?;
-        for (key, path) in self.runner.armed_files() {
-            let there = File::open(&path).and_then(Key::of).is_ok_and(|now| now == key);
-            if !there && !tracked.iter().any(|pid| executes(*pid, key.inode())) {
-                self.console.detail(&format!("{}: not there any more, and not run: disarmed", path.display()));
-                self.disarm(key, false)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Turns counters into files and prints the summary.
     pub(super) fn finish(self, program: String, output: &OutputDir<'_>, settings: &Settings) -> Result<(), Message> {
+        let run = self.run(program);
+        self.finish_run(run, output, settings)
+    }
+
+    /// What the results are of. What is recovered of it takes their place.
+    pub(super) fn run(&self, program: String) -> Run {
         let directory = self.setup.directory.display().to_string();
         let id = self.journal.as_ref().map_or_else(RunId::random, Journal::id);
-        self.finish_run(Run { id, program, directory, ..Run::default() }, output, settings)
+        Run { id, program, directory, ..Run::default() }
     }
 
     /// The same for a run of which there may be earlier results.

@@ -57,6 +57,8 @@ mod table;
 #[cfg(feature = "collect")]
 mod test;
 mod tests;
+#[cfg(feature = "collect")]
+mod tracking;
 mod untouched;
 mod usage;
 #[cfg(feature = "collect")]

@@ -148,9 +148,7 @@ async fn release(
                 Ok(ProgramEvent::Executing) => continue,
                 Ok(ProgramEvent::NotExecuted(error)) => return Err(error),
                 Ok(ProgramEvent::Ended(ending)) => {
-                    if let Some(follow) = &mut follow {
-                        follow.finish(measurement).await;
-                    }
+                    Follow::finish(&mut follow, measurement).await;
                     return Ok(ending);
                 }
                 Err(source) => return Err(LaunchError::System { doing: "waiting for the program", source }),

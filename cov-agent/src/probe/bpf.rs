@@ -67,6 +67,8 @@ pub struct Bpf {
     /// The array of the objects' counters.
     all_counters: MapData,
     tracked: Tracked,
+    /// Those that have ended.
+    ended: Tracked,
     losses: Map,
     requests: Option<Requests>,
     cpus: u32,
@@ -138,6 +140,7 @@ impl Bpf {
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
         let mut take = |name| programs.take_map(name).ok_or(missing(name));
         let tracked = Tracked::new(take(common::TRACKED)?)?;
+        let ended = Tracked::new(take(common::ENDED)?)?;
         let losses = take(common::LOSSES)?;
         let Map::ArrayOfMaps(all_counters) = take(common::COUNTERS)? else { return Err(missing(common::COUNTERS)) };
         let requests = match options.asking {
@@ -158,6 +161,7 @@ impl Bpf {
             python,
             all_counters,
             tracked,
+            ended,
             losses,
             requests,
             cpus,
@@ -198,6 +202,14 @@ impl Bpf {
     /// When the kernel fails.
     pub fn tracked_processes(&self) -> Result<Vec<u32>, ProbeError> {
         Ok(self.tracked.pids()?.into_iter().collect())
+    }
+
+    /// Whether the process `pid` was counted until it ended. The last few thousand are remembered.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn was_tracked(&self, pid: u32) -> Result<bool, ProbeError> {
+        self.ended.has(pid)
     }
 
     fn missed(&self, program: &str) -> u64 {

@@ -85,6 +85,18 @@ impl KernelLosses {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What was lost after `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            hits: self.hits.saturating_sub(before.hits),
+            processes: self.processes.saturating_sub(before.processes),
+            merged: self.merged.saturating_sub(before.merged),
+            contexts: self.contexts.saturating_sub(before.contexts),
+            news: self.news.saturating_sub(before.news),
+        }
+    }
 }
 
 /// What the agent needs of the kernel: hits of probes, counted for chosen processes.

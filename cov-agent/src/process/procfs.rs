@@ -1,6 +1,7 @@
 //! What /proc tells of a process.
 
-use std::fs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 
@@ -13,6 +14,27 @@ pub(super) struct Stat {
     pub parent: u32,
     /// Whether it is a thread of the kernel.
     pub of_kernel: bool,
+}
+
+/// The list of what is mounted, as a process sees it.
+#[derive(Debug)]
+pub struct MountList(File);
+
+impl MountList {
+    /// That of process `pid`.
+    ///
+    /// # Errors
+    /// It has ended, or may not be looked into.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        File::open(format!("/proc/{pid}/mountinfo")).map(Self)
+    }
+
+    /// Whether it has changed since the last call.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::PRI)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// Reads /proc/PID/stat.

@@ -29,7 +29,7 @@ use contexts::Contexts;
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::object;
 use crate::plan::{ProbePlan, SlotId};
-use crate::probe::{ArmedId, Kernel, ProbeError};
+use crate::probe::{ArmedId, Kernel, KernelLosses, ProbeError};
 use crate::process::Ending;
 use crate::process::gate::Key;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct CoverageTestRunner<K> {
     contexts: Option<Contexts>,
     disarmer: Option<Disarmer>,
     hits: u64,
+    /// What the kernel could not count, as far as it is recorded.
+    lost: KernelLosses,
 }
 
 /// An object whose probes are armed.
@@ -86,7 +88,16 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// A runner that arms with `kernel` and records into `collector`.
     #[must_use]
     pub fn new(kernel: K, collector: CoverageCollector) -> Self {
-        Self { kernel, collector, armed: Vec::new(), cut: Vec::new(), contexts: None, disarmer: None, hits: 0 }
+        Self {
+            kernel,
+            collector,
+            armed: Vec::new(),
+            cut: Vec::new(),
+            contexts: None,
+            disarmer: None,
+            hits: 0,
+            lost: KernelLosses::default(),
+        }
     }
 
     /// Names the contexts that the kernel tells apart; at most `limit` names are kept. Plans must be made for
@@ -268,7 +279,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        outcome
+        outcome.and(self.record_losses())
     }
 
     /// Takes note of contexts that have begun or are over, and of their counts. To be called when the kernel has
@@ -359,11 +370,15 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        match self.kernel.losses() {
-            Ok(losses) => record::lose(&self.collector, losses),
-            Err(error) => outcome = outcome.and(Err(error)),
-        }
-        outcome
+        outcome.and(self.record_losses())
+    }
+
+    /// Records what the kernel could not count since the last time.
+    fn record_losses(&mut self) -> Result<(), ProbeError> {
+        let now = self.kernel.losses()?;
+        record::lose(&self.collector, now.since(self.lost));
+        self.lost = now;
+        Ok(())
     }
 
     /// Ends the measurement and gives its data. The kernel comes back too: to drop it disarms all

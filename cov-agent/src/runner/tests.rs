@@ -272,6 +272,28 @@ fn contexts_that_are_over_make_room() {
     assert!(snapshot.losses().is_empty());
 }
 
+/// A snapshot tells what was lost until then; a later one, and the end, only what came later.
+#[test]
+fn losses_are_recorded_once() {
+    let file = tempfile::tempfile().unwrap();
+    let mut runner = runner(Fake::default());
+    runner.kernel.room_for_processes = 1;
+    runner.setup_coverage_hooks(vec![prepared(&file, 1)]).unwrap();
+    runner.track(7).unwrap();
+    let lost = |runner: &CoverageTestRunner<Fake>| {
+        runner.collector().snapshot(Run::default()).losses().iter().map(|(_, loss)| loss.count).sum::<u64>()
+    };
+    runner.record_progress().unwrap();
+    assert_eq!(lost(&runner), 0);
+    for expected in [1, 2] {
+        runner.kernel.fork(7, 8);
+        runner.record_progress().unwrap();
+        assert_eq!(lost(&runner), expected);
+    }
+    runner.kernel.fork(7, 8);
+    assert_eq!(finish(runner).losses().iter().map(|(_, loss)| loss.count).sum::<u64>(), 3);
+}
+
 #[test]
 fn more_contexts_than_allowed_are_told() {
     let file = tempfile::tempfile().unwrap();

@@ -1,12 +1,14 @@
 //! Programs that counted processes start, and libraries that they load late: the gate holds each exec, and each opening
 //! of a library, until what will run is known and armed; and each reader of an armed file, until it is disarmed.
 
+mod answers;
 mod candidates;
 mod debuggers;
 mod libraries;
 mod mounts;
 mod read;
 mod readers;
+mod unforeseen;
 mod whom;
 
 pub(super) use candidates::Candidates;
@@ -19,21 +21,22 @@ use super::message::{Message, Slug, chain};
 use super::setup::Setup;
 use crate::coverage::LossKind;
 use crate::process::gate::{Gate, GateError, Held, Key, Remember};
-use crate::process::{Created, Opening, any_readable, executes, is_loader, opening};
+use crate::process::{Created, Opening, any_readable, executes, is_alive, is_loader, opening};
 use crate::runner::Candidate;
 use mounts::Mounts;
-use read::{Answer, Question, read_files};
+use read::{Answer, PATIENCE, Question, read_files};
 use readers::{Free, Readers};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::thread::Scope as Threads;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use unforeseen::Unforeseen;
 
 /// How often those who read disarmed files are looked at.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -44,6 +47,8 @@ pub(super) struct Follow {
     console: Console,
     whom: Whom,
     questions: Sender<Question>,
+    /// Those that nobody waits for, to another thread.
+    unforeseen_questions: Sender<Question>,
     answers: UnboundedReceiver<Answer>,
     /// Who waits for a file to be read.
     waiting: HashMap<Key, Vec<Held>>,
@@ -51,6 +56,7 @@ pub(super) struct Follow {
     created: Option<Created>,
     readers: Readers,
     mounts: Mounts,
+    unforeseen: Unforeseen,
 }
 
 /// What is known when it begins.
@@ -110,13 +116,31 @@ impl Follow {
         let armed = known.iter().map(|object| &object.file);
         let mut armed = armed.filter(|file| Key::of(file).is_ok_and(|key| measurement.is_armed(key)));
         armed.try_for_each(|file| gate.watch(file))?;
+        let mut unforeseen = Unforeseen::begin(console);
+        keys.iter().for_each(|key| unforeseen.expect(*key));
         gate.begin()?;
         console.detail(&format!("{} libraries may be loaded later", candidates.libraries.len()));
         let (questions, asked) = std::sync::mpsc::channel();
         let (answer, answers) = unbounded_channel();
+        let (unforeseen_questions, unforeseen_asked) = std::sync::mpsc::channel();
+        let unforeseen_answer = answer.clone();
         threads.spawn(move || read_files(setup, console, keys, &asked, &answer));
+        threads.spawn(move || read_files(setup, console, HashSet::new(), &unforeseen_asked, &unforeseen_answer));
         let (waiting, readers) = (HashMap::new(), Readers::default());
-        Ok(Self { gate, console, whom, questions, answers, waiting, created, readers, mounts: Mounts::new() })
+        let mounts = Mounts::new();
+        Ok(Self {
+            gate,
+            console,
+            whom,
+            questions,
+            unforeseen_questions,
+            answers,
+            waiting,
+            created,
+            readers,
+            mounts,
+            unforeseen,
+        })
     }
 
     /// Waits until there may be something to do.
@@ -131,6 +155,7 @@ impl Follow {
         tokio::select! {
             readable = any_readable(fds) => readable.map(|()| Step(None)),
             () = glance => Ok(Step(None)),
+            () = self.unforeseen.wait() => Ok(Step(None)),
             Some(answer) = self.answers.recv() => Ok(Step(Some(answer))),
         }
     }
@@ -183,15 +208,15 @@ impl Follow {
             }
         }
         self.arm_again();
-        Ok(())
+        self.consider_mappings(measurement)
     }
 
     /// Has what nobody reads any more armed again.
     fn arm_again(&mut self) {
         for Free { key, path, file } in self.readers.done() {
             let object = Candidate { path, file };
-            let (loading, since) = (None, Instant::now());
-            let _ = self.questions.send(Question { key, object, loading, amid: true, again: true, since });
+            let (loading, unforeseen, since) = (None, BTreeSet::new(), Instant::now());
+            let _ = self.questions.send(Question { key, object, loading, amid: true, again: true, unforeseen, since });
         }
     }
 
@@ -217,6 +242,7 @@ impl Follow {
         if !self.whom.process(held.process, measurement)? {
             return self.let_go(&held);
         }
+        self.unforeseen.expect(held.key);
         if self.counts_on(&held, measurement)? {
             return self.let_go(&held);
         }
@@ -261,8 +287,11 @@ impl Follow {
         if matches!(self.whom, Whom::Counted) || !measurement.is_armed(held.key) {
             return Ok(false);
         }
-        if !measurement.tracks(held.process)? {
+        if !measurement.tracks(held.process)? && is_alive(held.process) {
             measurement.track(held.process)?;
+            if held.since.elapsed() > PATIENCE {
+                unforeseen::lose_uncounted(measurement, &path_of(held), 1);
+            }
         }
         Ok(true)
     }
@@ -270,7 +299,11 @@ impl Follow {
     fn consider_opening(&mut self, held: Held, measurement: &mut Measurement<'_>) -> Result<(), Message> {
         match opening(held.process) {
             Ok(Opening::Loading) => {
-                if !self.whom.process(held.process, measurement)? || measurement.is_armed(held.key) {
+                let wanted = self.whom.process(held.process, measurement)?;
+                if wanted {
+                    self.unforeseen.expect(held.key);
+                }
+                if !wanted || measurement.is_armed(held.key) {
                     self.counts_on(&held, measurement)?;
                     return self.let_go(&held);
                 }
@@ -332,8 +365,8 @@ impl Follow {
         }
         let Some(object) = object else { return self.let_go(&held) };
         // What was disarmed for a reader is known, and is to be armed anew.
-        let (again, since) = (!measurement.is_armed(key), Instant::now());
-        let question = Question { key, object, loading, amid: false, again, since };
+        let (again, since) = (!measurement.is_armed(key), held.since);
+        let question = Question { key, object, loading, amid: false, again, unforeseen: BTreeSet::new(), since };
         if self.questions.send(question).is_err() {
             return self.let_go(&held);
         }
@@ -341,49 +374,9 @@ impl Follow {
         Ok(())
     }
 
-    fn arm(&mut self, answer: Answer, measurement: &mut Measurement<'_>) -> Result<(), Message> {
-        let Answer { key, path, objects, seen, late } = answer;
-        if let Some(time) = late
-            && !objects.prepared.is_empty()
-        {
-            let detail =
-                format!("{}: it may have run before its probes were armed, {time:.1?} after its exec", path.display());
-            measurement.lose(LossKind::UnattachedObjects, detail);
-        }
-        let armed = measurement.add(objects);
-        for Candidate { file, .. } in &seen {
-            let armed = Key::of(file).is_ok_and(|key| measurement.is_armed(key));
-            let told = if armed { self.gate.watch(file) } else { self.gate.unwatch(file) };
-            told.map_err(|e| not_followed(&e))?;
-        }
-        for held in self.waiting.remove(&key).unwrap_or_default() {
-            // A loader that was given this program is asked about again, as is who opens a library.
-            let counted = self.counts_on(&held, measurement)?;
-            let remember = if held.key == key && !held.opening && !counted { Remember::Yes } else { Remember::No };
-            self.gate.answer(&held, remember).map_err(|e| not_followed(&e))?;
-        }
-        armed.map(drop)
-    }
-
-    /// The program has ended. What is still being read ran meanwhile, unseen: that is told.
-    pub(super) async fn finish(&mut self, measurement: &mut Measurement<'_>) {
-        while !self.waiting.is_empty() {
-            let Some(Answer { key, path, objects, .. }) = self.answers.recv().await else { return };
-            if self.waiting.remove(&key).is_some() && !objects.prepared.is_empty() {
-                lose_ended(&path, measurement);
-            }
-        }
-    }
-
     fn let_go(&self, held: &Held) -> Result<(), Message> {
         self.gate.answer(held, Remember::No).map_err(|e| not_followed(&e))
     }
-}
-
-/// Tells of a program that ran from its beginning to its end while it was being read.
-fn lose_ended(path: &Path, measurement: &mut Measurement<'_>) {
-    let detail = format!("{}: a process that ran it had ended before its probes were armed", path.display());
-    measurement.lose(LossKind::UnattachedObjects, detail);
 }
 
 /// The path of a file that is waited for, in the agent's view.

@@ -7,14 +7,14 @@ use crate::cli::setup::Setup;
 use crate::plan::Scope;
 use crate::process::gate::Key;
 use crate::runner::{Candidate, Objects, prepare};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What takes longer than this to read may have been let go by the gate meanwhile.
-const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 
 /// More files than this are not remembered.
 const MAX_KNOWN: usize = 1 << 16;
@@ -31,6 +31,8 @@ pub(super) struct Question {
     pub amid: bool,
     /// Whether it was read before, and is to be read all the same.
     pub again: bool,
+    /// The processes that have it mapped already, if nobody was held.
+    pub unforeseen: BTreeSet<u32>,
     /// Since when somebody waits.
     pub since: Instant,
 }
@@ -47,6 +49,8 @@ pub(super) struct Answer {
     pub seen: Vec<Candidate>,
     /// How long it had to wait, if that was too long: it may have begun to run.
     pub late: Option<Duration>,
+    /// Those of the [`Question`].
+    pub unforeseen: BTreeSet<u32>,
 }
 
 /// Reads one file after the other, so that of a library that several use the first waits for all.
@@ -58,7 +62,7 @@ pub(super) fn read_files(
     answers: &UnboundedSender<Answer>,
 ) {
     let files = setup.files();
-    for Question { key, object, loading, amid, again, since } in asked {
+    for Question { key, object, loading, amid, again, unforeseen, since } in asked {
         if again {
             known.remove(&key);
         }
@@ -88,7 +92,7 @@ pub(super) fn read_files(
             // Its beginning is not counted.
             objects = read(copies(), Scope::Part);
         }
-        if answers.send(Answer { key, path, objects, seen: candidates, late }).is_err() {
+        if answers.send(Answer { key, path, objects, seen: candidates, late, unforeseen }).is_err() {
             return;
         }
     }

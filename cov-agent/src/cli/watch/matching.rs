@@ -30,15 +30,12 @@ impl Matching {
         let objects = set.build().map_err(|error| usage(format!("--object: {error}")))?;
         let user = args.user.as_ref().map(|name| User::named(name.as_ref())).transpose();
         let user = user.map_err(|error| Message::new(Slug::NoSuchUser, error))?;
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroup = args.cgroup.as_ref().map(|path| {
-            let path = path.strip_prefix("/sys/fs/cgroup").unwrap_or(path);
-            Path::new("/").join(path.strip_prefix("/").unwrap_or(path))
+            let none = || usage(format!("--cgroup {}: there is no such group below /sys/fs/cgroup", path.display()));
+            group(path, &mounts(), Path::is_dir).ok_or_else(none)
         });
-        if let Some(cgroup) = &cgroup
-            && !Path::new("/sys/fs/cgroup").join(cgroup.strip_prefix("/").unwrap_or(cgroup)).is_dir()
-        {
-            return Err(usage(format!("--cgroup {}: there is no such group below /sys/fs/cgroup", cgroup.display())));
-        }
+        let cgroup = cgroup.transpose()?;
         Ok(Self {
             objects: (!objects.is_empty()).then_some(objects),
             roots: args.object.iter().map(|pattern| literal(pattern)).collect(),
@@ -79,6 +76,22 @@ fn user_of(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
+/// The control group of a directory, as the kernel names it: `path` is below where a hierarchy is mounted, as
+/// `mounts` (proc_pid_mountinfo(5)) say, or goes on from there. `None` if there is no such directory.
+fn group(path: &Path, mounts: &str, is_there: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let hierarchies = mounts.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let kind = fields.iter().skip_while(|field| **field != "-").nth(1)?;
+        let of_groups = ["cgroup", "cgroup2"].contains(kind);
+        of_groups.then_some((Path::new(*fields.get(3)?), Path::new(*fields.get(4)?)))
+    });
+    let found = hierarchies.filter_map(|(root, point)| {
+        let below = path.strip_prefix(point).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+        is_there(&point.join(below)).then(|| (path.starts_with(point), root.join(below)))
+    });
+    found.max_by_key(|(given, _)| *given).map(|(_, group)| group)
+}
+
 /// Whether one of the groups (proc_pid_cgroup(5)) is `wanted` or lies below it.
 fn is_in(groups: &str, wanted: &Path) -> bool {
     groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| Path::new(path).starts_with(wanted))
@@ -113,6 +126,20 @@ mod tests {
                 && !is_in(groups, Path::new("/ci"))
                 && !is_in("", Path::new("/"))
         );
+    }
+
+    #[test]
+    fn groups_are_found_where_hierarchies_are_mounted() {
+        let mounts = "30 1 0:9 / /proc rw - proc proc rw\n31 1 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      32 1 0:27 /box /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw\n";
+        let there = ["/sys/fs/cgroup/unified/ci.slice/a", "/sys/fs/cgroup/cpu/b"];
+        let group = |path: &str| group(Path::new(path), mounts, |path| there.iter().any(|one| path == Path::new(one)));
+        for path in ["/sys/fs/cgroup/unified/ci.slice/a", "/ci.slice/a", "ci.slice/a"] {
+            assert_eq!(group(path), Some("/box/ci.slice/a".into()), "{path}");
+        }
+        assert_eq!(group("/sys/fs/cgroup/cpu/b"), Some("/b".into()));
+        assert_eq!(group("/sys/fs/cgroup/cpu/ci.slice/a"), None);
+        assert_eq!(group("/proc/b"), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
     let (mut measurement, _) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
     track(&found, &mut measurement)?;
-    let run = Run { program: "watch".to_owned(), directory: setup.directory.display().to_string(), ..Run::default() };
+    let run = measurement.run("watch".to_owned());
     let done = std::thread::scope(|threads| {
         let later = Candidates::below(matching.roots().map(Path::to_owned).collect());
         let whom = Whom::Matching(matching.clone());
@@ -152,7 +152,10 @@ async fn wait(
                     writer.write(measurement, notify);
                     continue;
                 }
-                AttachedEvent::Interrupted { .. } => return Ok(()),
+                AttachedEvent::Interrupted { .. } => {
+                    Follow::finish(&mut follow, measurement).await;
+                    return Ok(());
+                }
                 AttachedEvent::Ended { .. } | AttachedEvent::AllEnded => continue,
             },
             () = write.next() => {

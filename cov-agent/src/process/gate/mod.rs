@@ -20,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 use wire::Message;
 
 /// What the gate's process is called: the agent's program, run under this name, is the gate.
@@ -43,6 +44,12 @@ impl Key {
     #[must_use]
     pub fn is_same(self, other: Self) -> bool {
         self.0[1..] == other.0[1..]
+    }
+
+    /// Which file: the device, its major number in the upper half, and the inode.
+    #[must_use]
+    pub fn file(self) -> (u64, u64) {
+        (self.0[0], self.0[1])
     }
 
     /// The file's inode number.
@@ -77,6 +84,8 @@ pub struct Held {
     pub file: File,
     /// Which file it is.
     pub key: Key,
+    /// Since when it waits.
+    pub since: Instant,
     /// Whether the process only opens the file, which is [watched](Gate::watch).
     pub opening: bool,
     id: u32,
@@ -214,11 +223,15 @@ impl Gate {
     pub fn next_held(&mut self) -> Result<Option<Held>, GateError> {
         loop {
             match wire::receive(&self.socket, RecvFlags::DONTWAIT) {
-                Ok(Some((Message::Held { id, process, key }, Some(file)))) => {
-                    return Ok(Some(Held { process, file: File::from(file), key, opening: false, id }));
-                }
-                Ok(Some((Message::Opened { id, process, key }, Some(file)))) => {
-                    return Ok(Some(Held { process, file: File::from(file), key, opening: true, id }));
+                Ok(Some((
+                    ref message @ (Message::Held { id, process, key, at } | Message::Opened { id, process, key, at }),
+                    Some(file),
+                ))) => {
+                    let opening = matches!(message, Message::Opened { .. });
+                    // This process may have been kept from its work meanwhile.
+                    let waited = Duration::from_nanos(sys::now().saturating_sub(at));
+                    let since = Instant::now().checked_sub(waited).unwrap_or_else(Instant::now);
+                    return Ok(Some(Held { process, file: File::from(file), key, since, opening, id }));
                 }
                 // This process had no room for the descriptor: the file is not looked at.
                 Ok(Some((Message::Held { id, key, .. } | Message::Opened { id, key, .. }, None))) => {

@@ -272,8 +272,9 @@ impl Gate<'_> {
         }
         self.next_id = self.next_id.wrapping_add(1);
         let (id, process) = (self.next_id, event.process);
+        let at = sys::now();
         let message =
-            if event.exec { Message::Held { id, process, key } } else { Message::Opened { id, process, key } };
+            if event.exec { Message::Held { id, process, key, at } } else { Message::Opened { id, process, key, at } };
         let asked = self.waiting.len() < WAITING
             && !self.agent_is_absent()
             && wire::send(self.agent, message, Some(event.file.as_fd())).is_ok();

@@ -33,6 +33,13 @@ pub(super) fn group() -> io::Result<OwnedFd> {
     }
 }
 
+/// The time in nanoseconds since some moment, the same for all processes of this machine.
+pub(super) fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(now.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(now.tv_nsec))
+}
+
 /// Closes all descriptors but the standard ones: what the agent has inherited is not for this process to keep open.
 pub(super) fn close_others() {
     // SAFETY: takes integers. This process has opened nothing yet.

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The length of every datagram in bytes.
-const LENGTH: usize = 8 * (2 + Key::WORDS);
+const LENGTH: usize = 8 * Message::WORDS;
 
 /// Room for one descriptor beside a datagram.
 const ONE_FD: usize = rustix::cmsg_space!(ScmRights(1));
@@ -23,10 +23,11 @@ pub(super) enum Message {
     Ready,
     /// Gate to agent: it cannot work; the `errno`.
     Failed { errno: i32 },
-    /// Gate to agent: `process` waits in an exec of the file that comes with this datagram.
-    Held { id: u32, process: u32, key: Key },
-    /// Gate to agent: `process` waits in open(2) of the watched file that comes with this datagram.
-    Opened { id: u32, process: u32, key: Key },
+    /// Gate to agent: `process` waits in an exec of the file that comes with this datagram, since [`now`](super::sys::now) was
+    /// `at`.
+    Held { id: u32, process: u32, key: Key, at: u64 },
+    /// Gate to agent: `process` waits in open(2) of the watched file that comes with this datagram, likewise.
+    Opened { id: u32, process: u32, key: Key, at: u64 },
     /// Gate to agent: how many execs were let go unanswered, and how many file systems are unmarked.
     Losses { unanswered: u32, unmarked: u32 },
     /// Gate to agent: execs are held from now on, and all is watched that was to be until then.
@@ -46,37 +47,41 @@ pub(super) enum Message {
 }
 
 impl Message {
-    fn words(self) -> [u64; 2 + Key::WORDS] {
-        let (kind, first, second, key) = match self {
-            Self::Ready => (1, 0, 0, Key::default()),
-            Self::Failed { errno } => (2, errno.unsigned_abs(), 0, Key::default()),
-            Self::Held { id, process, key } => (3, id, process, key),
-            Self::Losses { unanswered, unmarked } => (4, unanswered, unmarked, Key::default()),
-            Self::Answer { id, remember, key } => (5, id, remember as u32, key),
-            Self::Forget { key } => (6, 0, 0, key),
-            Self::Begin => (7, 0, 0, Key::default()),
-            Self::Watch => (8, 0, 0, Key::default()),
-            Self::Unwatch => (9, 0, 0, Key::default()),
-            Self::Mounts { process } => (12, process, 0, Key::default()),
-            Self::Begun => (11, 0, 0, Key::default()),
-            Self::Opened { id, process, key } => (10, id, process, key),
+    /// Its length in words of 64 bits.
+    const WORDS: usize = 3 + Key::WORDS;
+
+    fn words(self) -> [u64; Self::WORDS] {
+        let (kind, first, second, key, at) = match self {
+            Self::Ready => (1, 0, 0, Key::default(), 0),
+            Self::Failed { errno } => (2, errno.unsigned_abs(), 0, Key::default(), 0),
+            Self::Held { id, process, key, at } => (3, id, process, key, at),
+            Self::Losses { unanswered, unmarked } => (4, unanswered, unmarked, Key::default(), 0),
+            Self::Answer { id, remember, key } => (5, id, remember as u32, key, 0),
+            Self::Forget { key } => (6, 0, 0, key, 0),
+            Self::Begin => (7, 0, 0, Key::default(), 0),
+            Self::Watch => (8, 0, 0, Key::default(), 0),
+            Self::Unwatch => (9, 0, 0, Key::default(), 0),
+            Self::Mounts { process } => (12, process, 0, Key::default(), 0),
+            Self::Begun => (11, 0, 0, Key::default(), 0),
+            Self::Opened { id, process, key, at } => (10, id, process, key, at),
         };
-        let mut words = [0; 2 + Key::WORDS];
+        let mut words = [0; Message::WORDS];
         words[0] = kind;
         words[1] = u64::from(first) << 32 | u64::from(second);
-        words[2..].copy_from_slice(&key.0);
+        words[2] = at;
+        words[3..].copy_from_slice(&key.0);
         words
     }
 
-    fn from_words(words: [u64; 2 + Key::WORDS]) -> Option<Self> {
-        let [kind, numbers, key @ ..] = words;
+    fn from_words(words: [u64; Self::WORDS]) -> Option<Self> {
+        let [kind, numbers, at, key @ ..] = words;
         let key = Key(key);
         let first = u32::try_from(numbers >> 32).ok()?;
         let second = u32::try_from(numbers & u64::from(u32::MAX)).ok()?;
         Some(match kind {
             1 => Self::Ready,
             2 => Self::Failed { errno: i32::try_from(first).ok()? },
-            3 => Self::Held { id: first, process: second, key },
+            3 => Self::Held { id: first, process: second, key, at },
             4 => Self::Losses { unanswered: first, unmarked: second },
             5 => Self::Answer { id: first, remember: Remember::from_number(second)?, key },
             6 => Self::Forget { key },
@@ -85,7 +90,7 @@ impl Message {
             9 => Self::Unwatch,
             11 => Self::Begun,
             12 => Self::Mounts { process: first },
-            10 => Self::Opened { id: first, process: second, key },
+            10 => Self::Opened { id: first, process: second, key, at },
             _ => return None,
         })
     }
@@ -121,7 +126,7 @@ pub(super) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    let mut words = [0; 2 + Key::WORDS];
+    let mut words = [0; Message::WORDS];
     for (word, part) in words.iter_mut().zip(bytes.as_chunks().0) {
         *word = u64::from_ne_bytes(*part);
     }
@@ -143,7 +148,7 @@ mod tests {
         for message in [
             Message::Ready,
             Message::Failed { errno: 13 },
-            Message::Held { id: u32::MAX, process: 7, key },
+            Message::Held { id: u32::MAX, process: 7, key, at: u64::MAX },
             Message::Losses { unanswered: 9, unmarked: u32::MAX },
             Message::Answer { id: 1, remember: Remember::No, key },
             Message::Answer { id: 1, remember: Remember::Yes, key },
@@ -153,7 +158,7 @@ mod tests {
             Message::Watch,
             Message::Unwatch,
             Message::Mounts { process: 5 },
-            Message::Opened { id: 3, process: 4, key },
+            Message::Opened { id: 3, process: 4, key, at: 1 },
         ] {
             send(&a, message, None).unwrap();
             let (got, file) = receive(&b, RecvFlags::empty()).unwrap().unwrap();
