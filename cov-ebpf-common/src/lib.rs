@@ -9,6 +9,7 @@ mod flags;
 mod mark;
 mod python;
 mod request;
+mod stops;
 
 pub use contexts::{
     ContextKey, ENTERED_BYTES, EXECUTED_BYTES, MAX_CONTEXT_COUNTERS, MAX_CONTEXTS, MAX_UNITS, NEWS_BYTES, News,
@@ -23,6 +24,7 @@ pub use python::{
     PythonLine, PythonName,
 };
 pub use request::{Ask, REQUESTS_BYTES, Request, Spending};
+pub use stops::{MAX_STOPS, STOP_FRAMES, STOPS, Stop, StopFrame};
 
 /// Array of maps: for each object its counters, see [`index`].
 pub const COUNTERS: &str = "COUNTERS";
@@ -81,10 +83,12 @@ pub enum Loss {
     NoContext = 3,
     /// News that found no room in [`NEWS`].
     NoNews = 4,
+    /// A thread that a signal ended, and that found no room in [`STOPS`].
+    NoStop = 5,
 }
 
 /// How many kinds of [`Loss`] there are.
-pub const LOSS_KINDS: u32 = 5;
+pub const LOSS_KINDS: u32 = 6;
 
 /// What the agent finds out about the kernel and tells the programs. Unless said otherwise a member
 /// is the byte offset of the structure member that it is named after.

@@ -12,6 +12,7 @@ mod contexts;
 mod marks;
 mod python;
 mod request;
+mod stops;
 mod task;
 
 use aya_ebpf::EbpfContext as _;

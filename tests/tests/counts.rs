@@ -39,7 +39,7 @@ macro_rules! c_fixtures {
         mod clang { $(#[test] fn $name() { super::c(concat!("c/", stringify!($name), ".c"), "clang"); })* }
     };
 }
-c_fixtures!(loops rows recursion setjmp signals threads fork);
+c_fixtures!(loops rows recursion setjmp signals stops threads fork);
 
 macro_rules! cpp_fixtures {
     ($($name:ident)*) => {

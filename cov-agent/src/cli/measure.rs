@@ -6,7 +6,7 @@ use super::object_error;
 use super::progress::Progress;
 use super::setup::Setup;
 use super::usdt::Usdt;
-use super::{output, recover, refine, summary};
+use super::{output, recover, refine, stopped, summary};
 use crate::config::Settings;
 use crate::coverage::{LossKind, Run, RunId, Snapshot, paths};
 use crate::format::output::OutputDir;
@@ -246,7 +246,7 @@ impl<'a> Measurement<'a> {
         }
         let begun = Instant::now();
         let probes = runner.probes();
-        let collected = runner.collect_coverage_results();
+        let collected = stopped::see(&mut runner, setup).and_then(|()| runner.collect_coverage_results());
         let hits = runner.hits();
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());

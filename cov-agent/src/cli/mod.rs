@@ -52,6 +52,8 @@ mod settings;
 mod setup;
 mod stdout;
 #[cfg(feature = "collect")]
+mod stopped;
+#[cfg(feature = "collect")]
 mod summary;
 mod table;
 #[cfg(feature = "collect")]

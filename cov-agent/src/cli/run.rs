@@ -9,6 +9,7 @@ use super::message::{Message, Slug, chain};
 use super::python::Python;
 use super::setup::Setup;
 use crate::config::Settings;
+use crate::plan::{Aim, Scope};
 use crate::probe::Options;
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
@@ -53,7 +54,9 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     let known = known.map_err(|e| failed("opening the program", &e))?;
     let contexts = Naming::new(settings.context_from.value.clone(), Commands::default()).wanted();
     let (follow, asking) = (settings.follow.value, setup.asking);
-    let options = Options { follow, contexts, python: python.in_kernel(), asking, ..Options::default() };
+    // Nothing is worked out of counters but where whole runs are counted.
+    let stops = setup.scope == Scope::Whole && setup.aim == Aim::Counts;
+    let options = Options { follow, contexts, python: python.in_kernel(), stops, asking, ..Options::default() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {
             true => Candidates::find(&setup, Some(&path)),

@@ -139,6 +139,15 @@ impl Image {
         Some(FileOffset(segment.offset.0.checked_add(addr.0 - segment.range.start.0)?))
     }
 
+    /// Where the byte at `offset` in the file is loaded, as code if it is loaded more than once.
+    #[must_use]
+    pub fn link_addr(&self, offset: FileOffset) -> Option<LinkAddr> {
+        let at = |s: &Segment| Some(LinkAddr(s.range.start.0.checked_add(offset.0.checked_sub(s.offset.0)?)?));
+        let mut held =
+            self.segments.iter().filter_map(|s| Some((s.executable, at(s).filter(|&a| s.range.contains(a))?)));
+        held.clone().find(|(executable, _)| *executable).or_else(|| held.next()).map(|(_, addr)| addr)
+    }
+
     /// The bytes from `addr` to the end of its segment's file content.
     #[must_use]
     pub fn bytes_from(&self, addr: LinkAddr) -> Option<&[u8]> {

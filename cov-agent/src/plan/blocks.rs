@@ -13,6 +13,7 @@ use super::returns::explore_all;
 use super::rows::{Calls, Innermost, Span, spans};
 use super::selection::Selected;
 use super::spanning::Choice;
+use super::stops::{Halt, Stop, Stopped, stops};
 use super::sums::{FunctionSum, Sums};
 use super::types::{
     FunctionFormula, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term, Unmeasurable, WayFormula,
@@ -31,6 +32,7 @@ struct Question {
     copies: Vec<u32>,
     /// Whether any of them is selected.
     selected: bool,
+    stops: Vec<Stop>,
 }
 
 /// What one region gives; slots count from 0.
@@ -41,10 +43,14 @@ struct Answer {
     choice: Choice,
     /// For each piece with a site its slot, the first of two where it tells the ways of a jump apart.
     slot_of: BTreeMap<u32, u32>,
+    /// Where threads stopped.
+    halts: Vec<Halt>,
+    /// The counter of the first thread that stopped.
+    threads: u32,
 }
 
-/// Plans the probes of `object`.
-pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
+/// Plans the probes of `object`, or what they say where `threads` stopped.
+pub(super) fn plan(object: &Object, options: &PlanOptions<'_>, threads: &[Stopped]) -> ProbePlan {
     let layout = Layout::new(object);
     let innermost = Innermost::new(&object.functions);
     let calls = Calls::new(&object.functions);
@@ -56,10 +62,16 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
     let questions = questions(object, &index, wanted, &mut unusable);
     let mut codes = explore_all(object, &layout, &questions.keys().copied().collect());
     // Code of which nobody can tell what is an instruction is left out: its rows are none.
-    let of = |(region, question)| (question, codes.remove(&region).unwrap_or_default());
+    let mut stops = stops(object, &layout, threads);
+    let of = |(region, question): (u32, Question)| {
+        let stops = stops.remove(&region).unwrap_or_default();
+        (Question { stops, ..question }, codes.remove(&region).unwrap_or_default())
+    };
     let questions: Vec<(Question, Code)> = questions.into_iter().map(of).collect();
-    let answers: Vec<Answer> =
+    let mut answers: Vec<Answer> =
         questions.into_par_iter().map(|(question, code)| answer(object, &index, &question, code, options)).collect();
+    let slots = answers.iter().fold(0u32, |sum, answer| sum.saturating_add(answer.slots));
+    answers.iter_mut().for_each(|answer| answer.threads = slots);
     assemble(object, answers, unusable, options.aim)
 }
 
@@ -112,9 +124,12 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let Index { innermost, calls, selected, .. } = *index;
     let resolved = code.is_resolved();
     let cfg = Cfg::new(&object.image.fdes, code);
-    let flow = Flow::new(&cfg);
+    // Where nothing is known of edges, nothing was concluded from them.
+    let mut halts = Halt::all(&cfg, if resolved { &question.stops } else { &[] });
+    let flow = Flow::new(&cfg).with_stopped(halts.iter().map(|halt| halt.piece).collect());
     let PlanOptions { branches, scope, .. } = *options;
-    let asked = Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved, branches, scope };
+    let asked =
+        Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved, branches, scope, halts: &halts };
     let mut sums = asked.sums(&question.spans, &question.copies);
     let frequency = frequencies(&cfg, &question.spans, selected);
     // Where nothing is known of edges, nothing can be concluded from them.
@@ -130,7 +145,8 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
         Aim::Counts if infer => Choice::cheapest(&cfg, &flow, &used, &frequency),
         _ => Choice::all(&used),
     };
-    let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new() };
+    halts.iter_mut().for_each(|halt| halt.place(&flow, &cfg, &choice));
+    let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new(), halts, threads: 0 };
     for (&piece, &branch) in &answer.choice.probes {
         let insn = if branch { cfg.pieces.get(piece as usize).map(|p| p.insns.end - 1) } else { flow.site(piece) };
         let slot = SlotId(answer.slots);
@@ -169,6 +185,17 @@ impl Answer {
                 }
             }
         }
+        for halt in &self.halts {
+            let (error, _) = halt.error(&self.choice, sum);
+            if error != 0 {
+                *into.entry(SlotId(self.threads.saturating_add(halt.thread))).or_default() += error;
+            }
+        }
+    }
+
+    /// Whether nobody can tell what threads that stopped add to what the counters say of `sum`.
+    fn doubts(&self, sum: &Sum) -> bool {
+        self.halts.iter().any(|halt| halt.error(&self.choice, sum).1)
     }
 }
 
@@ -183,6 +210,8 @@ struct Total {
     count: BTreeMap<SlotId, i32>,
     seen: BTreeSet<Vec<(SlotId, i32)>>,
     inexact: bool,
+    /// A thread stopped in a block of the line before it: what counts entries of the block does not tell of the line.
+    late: bool,
 }
 
 impl Total {
@@ -217,7 +246,8 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
             let total = lines.entry((line.file, line.line)).or_default();
             answer.expand(&line.count, base, &mut total.count);
             line.seen.iter().for_each(|&var| total.add_seen(&answer, base, var));
-            total.inexact |= !line.exact;
+            total.late |= line.count.leaves_out();
+            total.inexact |= !line.exact || answer.doubts(&line.count);
             for WaySum { shape, jump, number, to, count } in &line.ways {
                 let way = ways.entry((line.file, line.line, *shape, *jump, *number, *to)).or_default();
                 answer.expand(count, base, way);
@@ -243,9 +273,9 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
     let line = |((file, line), total): ((FileId, u32), Total)| LineFormula {
         file,
         line,
+        seen: if total.late { vec![terms(&total.count)] } else { total.seen() },
         count: terms(&total.count),
         exact: !total.inexact,
-        seen: total.seen(),
     };
     let function = |((file, line, name), count): ((FileId, u32, &str), BTreeMap<SlotId, i32>)| FunctionFormula {
         name: name.to_owned(),

@@ -186,7 +186,7 @@ impl<'a> Cover<'a> {
     fn is_probed(&self, node: u32) -> bool {
         let placed = self.placed.get(node as usize / 3).copied().unwrap_or(Placed::Nothing);
         match var(node) {
-            Var::Piece(_) => placed != Placed::Nothing,
+            Var::Piece(_) | Var::Stopped { .. } => placed != Placed::Nothing,
             Var::Taken(_) | Var::NotTaken(_) => placed == Placed::Ways,
         }
     }

@@ -12,13 +12,19 @@ pub(super) enum Var {
     Taken(u32),
     /// Jumps not taken by it.
     NotTaken(u32),
+    /// Threads that stopped for good in the piece `piece`; no probe counts them.
+    Stopped {
+        /// Which of the frames that stopped in the region.
+        halt: u32,
+        piece: u32,
+    },
 }
 
 impl Var {
     /// The piece that it is about.
     pub(super) fn piece(self) -> u32 {
         match self {
-            Self::Piece(piece) | Self::Taken(piece) | Self::NotTaken(piece) => piece,
+            Self::Piece(piece) | Self::Taken(piece) | Self::NotTaken(piece) | Self::Stopped { piece, .. } => piece,
         }
     }
 }
@@ -41,9 +47,19 @@ impl Sum {
         self.0.extend(other.0.iter().map(|&(var, c)| (var, c * factor)));
     }
 
-    /// The counters that can only be positive together with the sum.
+    /// The counters that can only be positive together with the sum, where no thread stopped.
     pub(super) fn positive(&self) -> impl Iterator<Item = Var> {
-        self.0.iter().filter(|(_, c)| *c > 0).map(|(var, _)| *var)
+        self.placeable().filter(|(_, c)| *c > 0).map(|(var, _)| var)
+    }
+
+    /// What probes count of it.
+    pub(super) fn placeable(&self) -> impl Iterator<Item = (Var, i32)> {
+        self.0.iter().filter(|(var, _)| !matches!(var, Var::Stopped { .. })).copied()
+    }
+
+    /// Whether threads that stopped are left out of it.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.0.iter().any(|(var, c)| *c < 0 && matches!(var, Var::Stopped { .. }))
     }
 }
 
@@ -52,6 +68,8 @@ pub(super) struct Flow<'a> {
     cfg: &'a Cfg,
     /// For each piece the instruction that a probe would sit on.
     sites: Vec<Option<u32>>,
+    /// The pieces in which threads stopped.
+    stopped: Vec<u32>,
 }
 
 impl<'a> Flow<'a> {
@@ -61,7 +79,18 @@ impl<'a> Flow<'a> {
             // The earliest among the cheapest: a fault behind it does not hide it.
             legal.min_by_key(|&(n, price)| (price, n)).map(|(n, _)| n)
         };
-        Self { cfg, sites: cfg.pieces.iter().map(site).collect() }
+        Self { cfg, sites: cfg.pieces.iter().map(site).collect(), stopped: Vec::new() }
+    }
+
+    /// The same where threads stopped in these pieces.
+    pub(super) fn with_stopped(self, stopped: Vec<u32>) -> Self {
+        Self { stopped, ..self }
+    }
+
+    /// The threads that entered a piece and did not leave it, each `factor` times.
+    fn stopped_in(&self, piece: u32, factor: i32) -> Sum {
+        let here = (0..).zip(&self.stopped).filter(|&(_, &at)| at == piece);
+        Sum(here.map(|(halt, _)| (Var::Stopped { halt, piece }, factor)).collect())
     }
 
     /// The instruction that a probe on a piece would sit on.
@@ -100,7 +129,10 @@ impl<'a> Flow<'a> {
         if piece + 1 != pieces.end || successors.len() != ways {
             return None;
         }
-        sum_of(successors.iter().map(|&s| if self.cfg.into(s).len() == 1 { self.at_target(s) } else { None }).collect())
+        let out = successors.iter().map(|&s| if self.cfg.into(s).len() == 1 { self.at_target(s) } else { None });
+        let mut sum = sum_of(out.collect())?;
+        sum.add(&self.stopped_in(piece, 1), 1);
+        Some(sum)
     }
 
     /// How often an edge is taken, where one counter tells.
@@ -114,7 +146,12 @@ impl<'a> Flow<'a> {
     fn at_source(&self, edge: &Edge) -> Option<Sum> {
         let piece = || self.cfg.blocks.get(edge.from as usize)?.pieces.end.checked_sub(1);
         match edge.kind {
-            EdgeKind::Only => Some(Sum::one(Var::Piece(piece().filter(|&p| self.site(p).is_some())?))),
+            EdgeKind::Only => {
+                let piece = piece().filter(|&p| self.site(p).is_some())?;
+                let mut sum = Sum::one(Var::Piece(piece));
+                sum.add(&self.stopped_in(piece, -1), 1);
+                Some(sum)
+            }
             EdgeKind::Taken => Some(Sum::one(Var::Taken(piece()?))),
             EdgeKind::NotTaken => Some(Sum::one(Var::NotTaken(piece()?))),
             EdgeKind::Entry | EdgeKind::Return | EdgeKind::Computed | EdgeKind::Unwind => None,
@@ -130,7 +167,7 @@ impl<'a> Flow<'a> {
     /// done its work after one hit, and one on the jump only when the other way was taken too.
     pub(super) fn reached(&self, var: Var) -> Var {
         let kind = match var {
-            Var::Piece(_) => return var,
+            Var::Piece(_) | Var::Stopped { .. } => return var,
             Var::Taken(_) => EdgeKind::Taken,
             Var::NotTaken(_) => EdgeKind::NotTaken,
         };

@@ -10,6 +10,7 @@ use super::flow::{Flow, Sum, Var};
 use super::graph::back_edges;
 use super::rows::{Calls, Innermost, Span};
 use super::selection::Selected;
+use super::stops::Halt;
 use super::sums::{FunctionSum, LineSum, Sums};
 use super::types::Reason;
 use super::x86_64::Flow as Control;
@@ -30,6 +31,8 @@ pub(super) struct Asked<'a> {
     /// Whether conditional jumps are asked for.
     pub(super) branches: bool,
     pub(super) scope: Scope,
+    /// Where threads stopped.
+    pub(super) halts: &'a [Halt],
 }
 
 /// A block of a group, and the first of its pieces that holds code of the line.
@@ -249,6 +252,7 @@ impl Asked<'_> {
         // A loop of a function that the line calls is none of the line's own.
         let again = |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !called.keep(self.cfg, e);
         let counted = |e: &Edge| (outside(e) || again(e)) && !self.grows(e);
+        count.add(&self.late(&group, counted, &mut exact), -1);
         for &(block, first) in members {
             let (sum, by) = self.flow.entries(block, first, counted, &mut exact);
             count.add(&sum, 1);
@@ -340,7 +344,7 @@ impl Asked<'_> {
         let mut group = Group::default();
         self.code_of(copy, &mut group);
         group.tidy();
-        let members = group.members;
+        let members = &group.members;
         match budget.checked_sub(members.len()) {
             Some(left) => *budget = left,
             None => return Entrance::default(),
@@ -358,7 +362,10 @@ impl Asked<'_> {
         // A cycle that leaves the function's code goes through the next call of it.
         let again =
             |e: &Edge| back.binary_search(&(e.from, e.to)).is_ok() && !(ends_inside(e.from) && begins_inside(e.to));
-        self.entered(&members, |e| outside(e) || again(e))
+        let entry = |e: &Edge| outside(e) || again(e);
+        let mut entrance = self.entered(members, entry);
+        entrance.count.add(&self.late(&group, entry, &mut entrance.exact), -1);
+        entrance
     }
 
     fn entered(&self, members: &[Member], entry: impl Fn(&Edge) -> bool) -> Entrance {

@@ -24,6 +24,7 @@ mod selection;
 mod spanning;
 mod stack;
 mod steps;
+mod stops;
 mod sums;
 mod survey;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use check::still_holds;
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
 pub use marks::{Framework, MarkAct, MarkSite, marks};
 pub use selection::{FileLines, Functions, Lines, Profile, Selection};
+pub use stops::Stopped;
 pub use survey::{Doubt, Survey, Unresolved, survey};
 pub use types::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, ProbePlan, Reason, Site, SlotId, Term,
@@ -78,5 +80,14 @@ impl std::fmt::Debug for PlanOptions<'_> {
 /// Plans the probes of `object`.
 #[must_use]
 pub fn plan(object: &Object, options: &PlanOptions<'_>) -> ProbePlan {
-    blocks::plan(object, options)
+    blocks::plan(object, options, &[])
+}
+
+/// The plan of `object` again, with formulas that hold where `threads` stopped for good amid code. They have counters of
+/// their own, behind [`ProbePlan::slots`], one for each of `threads`: how many threads stopped so.
+///
+/// Only for plans whose aim is [`Aim::Counts`].
+#[must_use]
+pub fn plan_stopped(object: &Object, options: &PlanOptions<'_>, threads: &[Stopped]) -> ProbePlan {
+    blocks::plan(object, options, threads)
 }

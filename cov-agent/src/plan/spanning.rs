@@ -11,7 +11,7 @@
 //! `exit`, `longjmp` and `fork`; not where a thread ends or is first counted amid a piece.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::cfg::{Cfg, EdgeKind};
 use super::flow::{Flow, Sum, Var};

@@ -59,7 +59,8 @@ impl Steps {
 /// The node of what a counter counts.
 pub(super) fn node(var: Var) -> u32 {
     match var {
-        Var::Piece(piece) => piece * 3,
+        // Whoever stopped in a piece has entered it.
+        Var::Piece(piece) | Var::Stopped { piece, .. } => piece * 3,
         Var::Taken(piece) => piece * 3 + 1,
         Var::NotTaken(piece) => piece * 3 + 2,
     }
@@ -95,7 +96,7 @@ impl Ways {
         let len = cfg.pieces.len() * 3 + 1;
         let reverse = |steps: &[(u32, u32)]| steps.iter().map(|&(from, to)| (to, from)).collect();
         let is_node = |node: u32| match var(node) {
-            Var::Piece(_) => true,
+            Var::Piece(_) | Var::Stopped { .. } => true,
             Var::Taken(piece) | Var::NotTaken(piece) => parts.get(piece as usize) == Some(&true),
         };
         // Out of an endless loop nothing leads, and yet the program ends. Into code that only leads to itself nobody knows

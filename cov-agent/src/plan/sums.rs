@@ -43,7 +43,7 @@ impl Sums {
     pub(super) fn used(&self) -> BTreeSet<Var> {
         let ways = self.lines.iter().flat_map(|l| &l.ways).map(|way| &way.count);
         let counts = self.lines.iter().map(|l| &l.count).chain(self.functions.iter().map(|f| &f.count)).chain(ways);
-        let counted = counts.flat_map(|sum| sum.0.iter().map(|(var, _)| *var));
+        let counted = counts.flat_map(|sum| sum.placeable().map(|(var, _)| var));
         counted.chain(self.lines.iter().flat_map(|l| l.seen.iter().copied())).collect()
     }
 

@@ -135,6 +135,23 @@ pub(super) fn decode(bytes: &[u8], addr: u64) -> Option<(Insn, Option<Mention>)>
     Some((decoded, mention(&insn)))
 }
 
+/// How many bytes a call has at most that names what it calls: `call *slot(%rip)`.
+pub(super) const LONGEST_CALL: u64 = 6;
+
+/// The call that ends where `code` does, at the address `end`: its own address, and what it calls. Only such as name what
+/// they call.
+pub(super) fn call_before(code: &[u8], end: u64) -> Option<(u64, Callee)> {
+    // `call rel32`, `call *slot(%rip)`.
+    [5, 6].into_iter().find_map(|len| {
+        let addr = end.checked_sub(len as u64)?;
+        let (insn, _) = decode(code.get(code.len().checked_sub(len)?..)?, addr)?;
+        match insn.flow {
+            Flow::Call { callee, .. } if insn.end() == end && callee != Callee::Unknown => Some((addr, callee)),
+            _ => None,
+        }
+    })
+}
+
 fn flow(insn: &iced_x86::Instruction, raw: &[u8], probe: Option<Instruction>) -> Flow {
     let near = matches!(insn.op0_kind(), OpKind::NearBranch64);
     let call = |callee| Flow::Call { callee, returns: Returns::Perhaps };

@@ -9,12 +9,14 @@ use super::missed;
 use super::pins::{self, Pins};
 use super::requests::{Asking, Requests, Tracked, copy};
 use super::{
-    Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, namespace,
+    Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, StoppedThreads,
+    namespace,
 };
+use super::{stops, tracepoints};
 use crate::plan::Site;
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya::programs::uprobe::UProbeLink;
-use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::programs::{ProgramError, UProbe};
 use aya::sys::UProbeMultiFeature;
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use cov_ebpf_common::{self as common, Config, MAX_OBJECTS, MAX_SLOTS};
@@ -47,13 +49,15 @@ pub struct Options {
     pub contexts: Option<ContextOptions>,
     /// Whether lines of Python may be counted.
     pub python: bool,
+    /// Whether it is kept where signals end threads.
+    pub stops: bool,
     /// Whether, and when, hits ask for probes to be disarmed: then there are [`Requests`].
     pub asking: Asking,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: true, one_by_one: false, contexts: None, python: false, asking: Asking::Never }
+        Self { follow: true, one_by_one: false, contexts: None, python: false, stops: false, asking: Asking::Never }
     }
 }
 
@@ -70,6 +74,8 @@ pub struct Bpf {
     /// Those that have ended.
     ended: Tracked,
     losses: Map,
+    /// Where signals ended threads, where that is kept.
+    stops: Option<Map>,
     requests: Option<Requests>,
     cpus: u32,
     /// Counters on their way to the programs.
@@ -111,6 +117,9 @@ impl Bpf {
                 loader.map_max_entries(map, 1);
             }
         }
+        if !options.stops {
+            loader.map_max_entries(common::STOPS, 1);
+        }
         for (map, bytes) in options.asking.not_used() {
             loader.map_max_entries(map, bytes);
         }
@@ -130,18 +139,18 @@ impl Bpf {
             for (name, tracepoint) in
                 [("fork", "sched_process_fork"), ("exit", "sched_process_exit")].into_iter().chain(executed)
             {
-                let program: &mut RawTracePoint = find(&mut programs, name)?;
-                program
-                    .load()
-                    .and_then(|()| program.attach(tracepoint))
-                    .map_err(|error| ProbeError::of("following processes", error))?;
+                tracepoints::run(&mut programs, name, tracepoint, "following processes")?;
             }
+        }
+        if options.stops {
+            tracepoints::run(&mut programs, "signal", "signal_deliver", "looking at signals")?;
         }
         let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
         let mut take = |name| programs.take_map(name).ok_or(missing(name));
         let tracked = Tracked::new(take(common::TRACKED)?)?;
         let ended = Tracked::new(take(common::ENDED)?)?;
         let losses = take(common::LOSSES)?;
+        let stops = options.stops.then(|| take(common::STOPS)).transpose()?;
         let Map::ArrayOfMaps(all_counters) = take(common::COUNTERS)? else { return Err(missing(common::COUNTERS)) };
         let requests = match options.asking {
             Asking::Never => None,
@@ -163,6 +172,7 @@ impl Bpf {
             tracked,
             ended,
             losses,
+            stops,
             requests,
             cpus,
             sharing,
@@ -293,6 +303,7 @@ impl Kernel for Bpf {
         // What the kernel itself did not let them see.
         losses.hits = losses.hits.saturating_add(self.missed(self.linker.program));
         losses.processes = losses.processes.saturating_add(self.missed("fork"));
+        losses.stops = losses.stops.saturating_add(self.missed("signal"));
         Ok(losses)
     }
 
@@ -302,6 +313,10 @@ impl Kernel for Bpf {
 
     fn watch_variables(&mut self, process: u32) -> Result<(), ProbeError> {
         Bpf::watch_variables(self, process)
+    }
+
+    fn stops(&mut self) -> Result<Vec<StoppedThreads>, ProbeError> {
+        self.stops.as_ref().map_or(Ok(Vec::new()), stops::read)
     }
 
     fn requests(&mut self) -> Option<Requests> {

@@ -22,8 +22,10 @@ mod pins;
 mod prices;
 mod python;
 mod requests;
+mod stops;
 #[cfg(test)]
 mod tests;
+mod tracepoints;
 mod variables;
 
 pub use bpf::{Bpf, Options};
@@ -35,6 +37,7 @@ pub use marks::NumberedMark;
 pub use pins::Pins;
 pub use prices::Prices;
 pub use requests::{Asked, Asking, Requests};
+pub use stops::{Place, StoppedThreads};
 pub use variables::VARIABLE;
 
 use crate::plan::Site;
@@ -77,6 +80,8 @@ pub struct KernelLosses {
     pub contexts: u64,
     /// News of contexts that did not arrive.
     pub news: u64,
+    /// Threads that signals ended nobody knows where.
+    pub stops: u64,
 }
 
 impl KernelLosses {
@@ -95,6 +100,7 @@ impl KernelLosses {
             merged: self.merged.saturating_sub(before.merged),
             contexts: self.contexts.saturating_sub(before.contexts),
             news: self.news.saturating_sub(before.news),
+            stops: self.stops.saturating_sub(before.stops),
         }
     }
 }
@@ -208,6 +214,14 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel fails.
     fn release_context(&mut self, context: u32) -> Result<(), ProbeError>;
+
+    /// Where signals ended threads of counted processes, if that was asked for; not those in system calls.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    fn stops(&mut self) -> Result<Vec<StoppedThreads>, ProbeError> {
+        Ok(Vec::new())
+    }
 
     /// Where hits ask for probes to be disarmed: their requests, once.
     fn requests(&mut self) -> Option<Requests> {

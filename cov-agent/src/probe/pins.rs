@@ -133,5 +133,6 @@ pub(super) fn losses(map: &mut Map) -> Result<KernelLosses, ProbeError> {
         merged: get(Loss::Merged)?,
         contexts: get(Loss::NoContext)?,
         news: get(Loss::NoNews)?,
+        stops: get(Loss::NoStop)?,
     })
 }

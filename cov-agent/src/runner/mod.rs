@@ -12,6 +12,7 @@ mod naming;
 mod prepare;
 mod record;
 mod rights;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -21,8 +22,9 @@ pub use disarm::{Disarmed, Disarmer};
 pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use lingering::Lingering;
 pub use naming::{Commands, Naming};
-pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan};
+pub use prepare::{Candidate, Objects, Prepared, Skipped, prepare, read_and_plan, read_and_plan_stopped};
 pub use rights::Invoker;
+pub use stops::Again;
 
 use contexts::Contexts;
 
@@ -65,6 +67,8 @@ struct ArmedObject {
     measured: Measured,
     /// The counters as they were when they were recorded last; empty before.
     told: Vec<u64>,
+    /// Counters of threads that stopped for good amid its code, which stand behind its own.
+    stopped: Vec<u64>,
 }
 
 /// What the counters of an object are turned into line counts with.
@@ -74,14 +78,6 @@ struct Measured {
     plan: ProbePlan,
     /// Counters of sites that the kernel refused: they stay 0 whatever runs.
     dead: BTreeSet<SlotId>,
-}
-
-impl ArmedObject {
-    /// What was counted since it was recorded.
-    fn untold(&self, counters: &[u64]) -> Vec<u64> {
-        let told = self.told.iter().chain(std::iter::repeat(&0));
-        counters.iter().zip(told).map(|(now, then)| now.saturating_sub(*then)).collect()
-    }
 }
 
 impl<K: Kernel> CoverageTestRunner<K> {
@@ -163,7 +159,14 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
             let measured = Measured { path, plan, dead };
-            self.armed.push(ArmedObject { id: armed.id, version, journaled: None, measured, told: Vec::new() });
+            self.armed.push(ArmedObject {
+                id: armed.id,
+                version,
+                journaled: None,
+                measured,
+                told: Vec::new(),
+                stopped: Vec::new(),
+            });
         }
         Ok(())
     }

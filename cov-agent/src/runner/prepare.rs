@@ -2,7 +2,7 @@
 
 use super::cache::{self, Cache, Found, Opened};
 use crate::object::{self, DebugOrigin, DebugSearch, Note, Object, ObjectError, Segment};
-use crate::plan::{self, MarkSite, PlanOptions, ProbePlan};
+use crate::plan::{self, MarkSite, PlanOptions, ProbePlan, Stopped};
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -146,6 +146,20 @@ pub fn read_and_plan(
     let object = object::open_file(&candidate.path, candidate.file, search, options.wanted)?;
     let plan = plan::plan(&object, options);
     Ok((object, plan))
+}
+
+/// The same with the formulas that hold where `threads` stopped; see [`plan::plan_stopped`].
+///
+/// # Errors
+/// It cannot be read any more.
+pub fn read_and_plan_stopped(
+    candidate: Candidate,
+    search: &DebugSearch,
+    options: &PlanOptions<'_>,
+    threads: &[Stopped],
+) -> Result<ProbePlan, ObjectError> {
+    let object = object::open_file(&candidate.path, candidate.file, search, options.wanted)?;
+    Ok(plan::plan_stopped(&object, options, threads))
 }
 
 fn each_once(candidates: Vec<Candidate>) -> Vec<Candidate> {

@@ -97,6 +97,11 @@ pub(super) fn lose(collector: &CoverageCollector, losses: KernelLosses) {
     all.add(LossKind::DroppedEvents, losses.hits);
     all.add(LossKind::UntrackedProcesses, losses.processes);
     all.add(LossKind::DroppedEvents, losses.news);
+    if losses.stops > 0 {
+        let detail = "nobody knows where some of the threads were that signals ended";
+        all.add(LossKind::InconsistentCounts, losses.stops);
+        all.describe(LossKind::InconsistentCounts, detail);
+    }
     all.add(LossKind::MergedContexts, losses.contexts);
     if losses.merged > 0 {
         all.add(LossKind::MergedContexts, 1);

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 const LEN: u64 = 4;
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+pub(in crate::plan) enum Step {
     Next,
     Call,
     /// A call that surely comes back.
@@ -27,7 +27,7 @@ enum Step {
     Stop,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(in crate::plan) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Next),
         2 => Just(Step::Call),
@@ -41,12 +41,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn probe() -> impl Strategy<Value = Option<Instruction>> {
+pub(in crate::plan) fn probe() -> impl Strategy<Value = Option<Instruction>> {
     prop_oneof![Just(Some(Instruction::Emulated)), Just(Some(Instruction::SingleStepped)), Just(None)]
 }
 
 /// Code of these steps; where they lead is taken modulo their number.
-fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
+pub(in crate::plan) fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8]) -> Code {
     let len = steps.len() as u64;
     let place = |at: u8| (u64::from(at) % len) * LEN;
     let mut computed = Vec::new();
@@ -141,7 +141,7 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
 }
 
 /// Lets jumps lead forward only where nobody chooses: else a walk could go on for ever.
-fn tame(steps: &mut [(Step, Option<Instruction>)]) {
+pub(in crate::plan) fn tame(steps: &mut [(Step, Option<Instruction>)]) {
     let len = steps.len();
     for (n, (step, _)) in steps.iter_mut().enumerate() {
         if let Step::Jump(to) = step
@@ -154,7 +154,7 @@ fn tame(steps: &mut [(Step, Option<Instruction>)]) {
 }
 
 /// Walks from all entries until the choices are used up.
-fn walks(cfg: &Cfg, code: &Code, choices: Vec<u8>) -> HashMap<Var, i64> {
+pub(in crate::plan) fn walks(cfg: &Cfg, code: &Code, choices: Vec<u8>) -> HashMap<Var, i64> {
     let mut counts = HashMap::new();
     let mut choices = choices.into_iter();
     while choices.len() > 0 {
@@ -165,7 +165,7 @@ fn walks(cfg: &Cfg, code: &Code, choices: Vec<u8>) -> HashMap<Var, i64> {
     counts
 }
 
-fn countable(cfg: &Cfg, flow: &Flow<'_>) -> BTreeSet<Var> {
+pub(in crate::plan) fn countable(cfg: &Cfg, flow: &Flow<'_>) -> BTreeSet<Var> {
     let mut countable: BTreeSet<Var> = BTreeSet::new();
     for piece in 0..u32::try_from(cfg.pieces.len()).unwrap() {
         if flow.site(piece).is_some() {
