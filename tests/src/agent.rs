@@ -174,15 +174,29 @@ impl Agent {
     /// # Panics
     /// Where it ends before.
     #[must_use]
-    pub fn start(mut self) -> Attached {
+    pub fn start(self) -> Attached {
+        self.try_start().unwrap_or_else(|said| panic!("the agent ended before it was attached\n{said}"))
+    }
+
+    /// The same; where it ends before, what it said.
+    ///
+    /// # Errors
+    /// It ends before.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn try_start(mut self) -> Result<Attached, String> {
         let mut child = self.command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.lines().any(|line| ATTACHED.iter().any(|start| line.starts_with(start))) {
             let read = stderr.read_line(&mut said).unwrap();
-            assert_ne!(read, 0, "{:?} ended before it was attached\n{said}", self.command);
+            if read == 0 {
+                child.wait().unwrap();
+                return Err(said);
+            }
         }
-        Attached { agent: self, child, stderr, said }
+        Ok(Attached { agent: self, child, stderr, said })
     }
 
     /// Starts it with its input and output in the test's hand.
@@ -243,7 +257,15 @@ impl Talk {
     /// # Panics
     /// Where it has ended.
     pub fn signal(&self, signal: i32) {
-        send(self.id(), signal);
+        send(self.id().cast_signed(), signal);
+    }
+
+    /// Sends a signal to the process group that it leads.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn signal_group(&self, signal: i32) {
+        send(-self.id().cast_signed(), signal);
     }
 
     /// Waits for a line of the program's.
@@ -294,7 +316,7 @@ impl Attached {
     /// # Panics
     /// Where it has ended.
     pub fn signal(&self, signal: i32) {
-        send(self.id(), signal);
+        send(self.id().cast_signed(), signal);
     }
 
     /// Where the agent writes.
@@ -325,11 +347,11 @@ impl Attached {
     }
 }
 
-/// Sends a signal to a process that was not waited for.
-fn send(process: u32, signal: i32) {
+/// Sends a signal to a process that was not waited for, or to a group.
+fn send(process: i32, signal: i32) {
     // SAFETY: takes two integers.
     #[expect(unsafe_code, reason = "a signal has no other way")]
-    let sent = unsafe { libc::kill(process.cast_signed(), signal) };
+    let sent = unsafe { libc::kill(process, signal) };
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 

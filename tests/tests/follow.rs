@@ -126,3 +126,42 @@ fn not_where_that_is_not_wanted() {
     let lines = &outcome.coverage.file("spawn.c").lines;
     assert_eq!((lines[&32], lines[&33], lines[&34]), (1, 0, 1), "the child is not counted");
 }
+
+/// It is opened, removed and executed: the very file is measured.
+#[test]
+fn a_program_that_was_removed() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let starter = compile(dir.path(), "c/memory.c", "memory", &[]);
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let outcome = Agent::run(&starter).arg("removed").arg(&program).arg("3").go();
+    assert!(!program.exists());
+    assert_work(&outcome, 1, 3);
+}
+
+/// It runs as its owner, and its loader knows: with the agent as without it, started by root and by somebody else.
+#[test]
+fn a_program_with_the_rights_of_its_owner() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, owner, mode) in [("other", 12345, 0o6755), ("root", 0, 0o4755)] {
+        let program = compile(dir.path(), "c/rights.c", name, &[]);
+        chown(&program, Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let script = "./other; setpriv --reuid 65534 --regid 65534 --clear-groups ./root; ./root";
+    let shell = Path::new("/bin/sh");
+    let plain = std::process::Command::new(shell).args(["-c", script]).current_dir(dir.path()).output().unwrap();
+    let expected = "0 12345 0 12345 1\n65534 0 65534 65534 1\n0 0 0 0 0\n";
+    assert_eq!(String::from_utf8_lossy(&plain.stdout), expected);
+    let outcome = Agent::run(shell).args(&["-c", script]).dir(dir.path()).go();
+    assert_eq!(outcome.stdout(), expected, "{}", outcome.stderr());
+    let lines = &outcome.coverage.file("rights.c").lines;
+    assert_eq!((lines[&6], lines[&7], lines[&8]), (3, 3, 3), "{}", outcome.stderr());
+}

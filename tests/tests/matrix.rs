@@ -3,7 +3,7 @@
 
 use cov_tests::{Agent, Build, Outcome, compile, fixture, kernel, scratch};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What a run prints and how it ends, without the agent; then with it: the same.
@@ -71,18 +71,30 @@ fn another_pid_namespace() {
     place("pids", 0, 0, true);
 }
 
+/// What makes a library in Rust.
+const LIBRARY: [&str; 2] = ["--crate-type=cdylib", "-Cpanic=abort"];
+
+/// Compiles a fixture in Rust.
+fn rustc(dir: &Path, source: &str, output: &str, flags: &[&str]) -> PathBuf {
+    let common = ["--edition=2024", "-Copt-level=0", "-g", "-o", output];
+    Build::with("rustc", dir).args(common).args(flags).arg(fixture(source)).run();
+    dir.join(output)
+}
+
+/// That `work` of spawn.rs was called so often, and looped so often.
+fn assert_rust(outcome: &Outcome, calls: u64, loops: u64) {
+    let lines = &outcome.coverage.file("spawn.rs").lines;
+    assert_eq!((lines[&23], lines[&24], lines[&26], lines[&28]), (calls, calls, loops, calls), "{}", outcome.stderr());
+}
+
 /// A way of spawn.rs: `work` is called so often, and loops so often.
 fn rust(way: &str, calls: u64, loops: u64) {
     if !kernel() {
         return;
     }
     let dir = scratch();
-    let program = dir.path().join("spawn");
-    let flags = ["--edition=2024", "-Copt-level=0", "-g", "-o"];
-    Build::with("rustc", dir.path()).args(flags).args([&program, &fixture("rust/spawn.rs")]).run();
-    let outcome = same_under_the_agent(&program, &[Path::new(way)]);
-    let lines = &outcome.coverage.file("spawn.rs").lines;
-    assert_eq!((lines[&13], lines[&14], lines[&16], lines[&18]), (calls, calls, loops, calls), "{}", outcome.stderr());
+    let program = rustc(dir.path(), "rust/spawn.rs", "spawn", &[]);
+    assert_rust(&same_under_the_agent(&program, &[Path::new(way)]), calls, loops);
 }
 
 macro_rules! rust_ways {
@@ -105,4 +117,74 @@ rust_ways! {
     fork: 1, 5;
     fork_in_thread: 1, 5;
     pipe: 1, 5;
+    daemon: 1, 5;
+    session: 2, 10;
+    trace: 1, 5;
+    strict: 1, 5;
+    mounts: 1, 5;
+    users: 1, 5;
+    pids: 1, 5;
+}
+
+/// A library in Rust that a program in Rust loads: how often `twice` is called.
+fn rust_library(way: &str, calls: u64) {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = rustc(dir.path(), "rust/spawn.rs", "spawn", &[]);
+    let library = rustc(dir.path(), "rust/plugin.rs", "plugin.so", &LIBRARY);
+    let outcome = same_under_the_agent(&program, &[Path::new(way), &library]);
+    let lines = &outcome.coverage.file("plugin.rs").lines;
+    assert_eq!((lines[&13], lines[&18], lines[&19], lines[&21]), (1, calls, 0, calls), "{}", outcome.stderr());
+}
+
+#[test]
+fn a_rust_library_that_a_program_opens() {
+    rust_library("load", 5);
+}
+
+#[test]
+fn a_rust_library_that_is_opened_before_a_fork() {
+    rust_library("load_and_fork", 6);
+}
+
+#[test]
+fn a_rust_library_that_the_environment_preloads() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = rustc(dir.path(), "rust/spawn.rs", "spawn", &[]);
+    let library = rustc(dir.path(), "rust/plugin.rs", "plugin.so", &LIBRARY);
+    let outcome = same_under_the_agent(&program, &[Path::new("preload"), &library]);
+    assert_rust(&outcome, 1, 5);
+    assert_eq!(outcome.coverage.file("plugin.rs").lines[&13], 1, "{}", outcome.stderr());
+}
+
+/// Without a dynamic loader; in another root directory, where there is none.
+#[test]
+fn a_static_rust_program_in_another_root() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = rustc(dir.path(), "rust/spawn.rs", "spawn", &["-Ctarget-feature=+crt-static"]);
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    assert_rust(&same_under_the_agent(&program, &[Path::new("root"), &root]), 1, 5);
+}
+
+#[test]
+fn a_script_with_a_rust_interpreter() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = rustc(dir.path(), "rust/spawn.rs", "spawn", &[]);
+    let script = dir.path().join("script");
+    std::fs::write(&script, format!("#!{} script\n", program.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_rust(&same_under_the_agent(&script, &[]), 1, 5);
 }

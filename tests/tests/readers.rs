@@ -128,3 +128,33 @@ fn a_reader_that_stays() {
     let told = outcome.stderr().contains("ran while ");
     assert_eq!((runs, told), (2, true), "{}", outcome.stderr());
 }
+
+/// An emulator maps the program as a loader does, and translates what it finds there: what it runs is not counted.
+#[test]
+fn an_emulator_runs_a_program_that_was_armed() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    compile(dir.path(), "c/work.c", "work", &[]);
+    let outcome = shell(dir.path(), "./work 2 && qemu-x86_64 ./work 3 && ./work 4");
+    assert_runs(&outcome, 2);
+}
+
+/// A linker maps its input privately: here it copies all of it.
+#[test]
+fn a_linker_copies_a_program_that_was_armed() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    compile(dir.path(), "c/work.c", "work", &[]);
+    let link = "ld.lld -m elf_x86_64 -r -b binary -o copied.o work && ld -r -b binary -o copied-by-ld.o work";
+    let bytes = || ["copied.o", "copied-by-ld.o"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
+    let plain = Command::new("/bin/sh").args(["-c", link]).current_dir(dir.path()).status().unwrap();
+    assert!(plain.success());
+    let plain = bytes();
+    let outcome = shell(dir.path(), &format!("./work 2 && rm copied*.o && {link} && ./work 3"));
+    assert!(plain == bytes(), "{}", outcome.stderr());
+    assert_runs(&outcome, 2);
+}

@@ -39,7 +39,7 @@ fn a_program_from_memory_is_told() {
     let program = compile(dir.path(), "c/work.c", "work", &[]);
     let outcome = Agent::run(&starter).arg("program").arg(&program).arg("3").go();
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
-    assert_eq!(outcome.coverage.file("memory.c").lines[&27], 1, "{}", outcome.stderr());
+    assert_eq!(outcome.coverage.file("memory.c").lines[&34], 1, "{}", outcome.stderr());
     assert!(told(&outcome, "memfd:copied") && outcome.stderr().contains("memfd:copied"), "{}", outcome.stderr());
 }
 

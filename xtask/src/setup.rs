@@ -21,6 +21,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("golang-go", "go"),               // fixtures in Go
     ("lcov", "lcov"),                  // reads what the agent writes
     ("valgrind", "valgrind"),          // what really ran, at -O2
+    ("qemu-user", "qemu-x86_64"),      // an emulator that reads what is armed
+    ("systemd", "systemd-analyze"),    // judges the unit file
     ("gdb", "gdb"),                    // a debugger on the same program
     ("libxml2-utils", "xmllint"),      // judges XML against its DTD
     ("strace", "strace"),              // kills and errors at each system call
