@@ -1,10 +1,13 @@
 //! The unit file for systemd: what systemd itself says of it, and that the capabilities that it grants are enough, and
 //! none is too many.
 
-use cov_tests::{Agent, Outcome, agent_path, compile, kernel, scratch, work, workspace};
+use cov_tests::{Agent, Outcome, SHARED, agent_path, compile, compile_text, kernel, scratch, workspace};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const SOMEBODY: u32 = 65534;
 
@@ -31,20 +34,37 @@ fn systemd_has_nothing_to_say_against_it() {
     assert!(verified.status.success() && !said.contains("cov-agent"), "{said}");
 }
 
-/// `cov-agent watch` with no other capabilities than these, no new privileges and no memory that is writable and
-/// executable, while another user runs a program that only that user may read, and one that only root may.
-fn watch(granted: &[String]) -> Result<Outcome, String> {
+/// Which sources have counts when `cov-agent watch` has no other capabilities than these, no new privileges and no memory
+/// that is writable and executable: of another user's program and its library, which only that user may read, and of one
+/// that runs already. `Err` with what it said where it does not start.
+fn watch(granted: &[String]) -> Result<(BTreeSet<String>, Outcome), String> {
     let dir = scratch();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = compile(dir.path(), "c/work.c", "work", &[]);
-    chown(&program, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let library = compile(dir.path(), "c/library.c", "liblibrary.so", &SHARED);
+    let rpath = format!("-Wl,-rpath,{}", dir.path().display());
+    let flags = ["-Wl,--no-as-needed", "-L.", "-llibrary", &rpath];
+    let program = compile(dir.path(), "c/uses_library.c", "program", &flags);
+    let text = "#include <stdio.h>\nint main(void) {\n    puts(\"ready\");\n    fflush(stdout);\n    while (getchar() == 'x')\n        \
+                puts(\"x\");\n    return 0;\n}\n";
+    let slow = compile_text(dir.path(), "slow", text);
+    for file in [&library, &program, &slow] {
+        chown(file, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    let somebodys = |program: &Path| {
+        let mut command = Command::new(program);
+        command.uid(SOMEBODY).gid(SOMEBODY).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    };
+    let mut running = somebodys(&slow).spawn().unwrap();
+    running.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+
     let set = granted.iter().fold("-all".to_owned(), |set, name| format!("{set},+{name}"));
     let mut agent = Agent::watch(&["--object", &format!("{}/**", dir.path().display())]);
     let given: Vec<_> = agent.command().get_args().map(ToOwned::to_owned).collect();
     let mut confined = Command::new("setpriv");
-    confined.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set", &set]).arg(agent_path()).args(given);
-    confined.env("COV_AGENT_PLAN_CACHE", "false");
+    confined.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set", &set]);
+    confined.arg(agent_path()).args(given).env("COV_AGENT_PLAN_CACHE", "false");
     // SAFETY: one system call between fork and exec.
     #[expect(unsafe_code, reason = "what systemd does for MemoryDenyWriteExecute")]
     unsafe {
@@ -54,21 +74,37 @@ fn watch(granted: &[String]) -> Result<Outcome, String> {
         });
     }
     *agent.command() = confined;
-    let agent = agent.try_start()?;
-    let mut running = Command::new(&program);
-    let status = running.arg("3").uid(SOMEBODY).gid(SOMEBODY).status().unwrap();
-    assert!(status.success());
+    let started = agent.try_start();
+    running.stdin.take().unwrap().write_all(b"xx").unwrap();
+    assert!(running.wait().unwrap().success());
+    let agent = started?;
+    assert!(somebodys(&program).output().unwrap().status.success());
     agent.signal(libc::SIGTERM);
-    Ok(agent.finish())
+    let outcome = agent.finish();
+    let counted = outcome.coverage.files.iter().filter(|(_, file)| file.lines.values().any(|count| *count > 0));
+    let names = counted.map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned());
+    Ok((names.collect(), outcome))
 }
 
 #[test]
-fn its_capabilities_are_enough() {
+fn its_capabilities_are_enough_and_each_is_needed() {
     if !kernel() {
         return;
     }
-    let outcome = watch(&capabilities()).unwrap();
+    let granted = capabilities();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let (counted, outcome) = watch(&granted).unwrap();
+    assert_eq!(counted, names(&["library.c", "slow.c", "uses_library.c"]), "{}", outcome.stderr());
     assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
-    assert_eq!(outcome.coverage.file("work.c").lines, work(1, 3), "{}", outcome.stderr());
     assert!(!outcome.stderr().contains("warning"), "{}", outcome.stderr());
+    for without in &granted {
+        let rest: Vec<String> = granted.iter().filter(|name| *name != without).cloned().collect();
+        let got = watch(&rest).map(|(counted, _)| counted);
+        let expected = match without.as_str() {
+            "sys_admin" => Err(()),
+            "sys_ptrace" | "dac_read_search" => Ok(names(&["uses_library.c"])),
+            other => panic!("nobody says what needs {other}"),
+        };
+        assert_eq!(got.map_err(|_| ()), expected, "without {without}");
+    }
 }
