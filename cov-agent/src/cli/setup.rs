@@ -34,6 +34,8 @@ pub(super) struct Setup {
     pub commands: Commands,
     /// What counters are to tell.
     pub aim: Aim,
+    /// Whether counters may stop before the end.
+    pub stops: bool,
     /// When hits ask for their probes to go.
     pub asking: Asking,
     filter: Filter,
@@ -80,6 +82,7 @@ impl Setup {
             contexts,
             commands,
             aim,
+            stops: false,
             asking,
             cache,
             filter,
@@ -127,7 +130,14 @@ impl Setup {
             lines: if chosen.has_lines() { Some(&lines) } else { None },
             profile: if chosen.has_profile() { Some(&profile) } else { None },
         };
-        act(&PlanOptions { wanted: &wanted, selection, scope, aim: self.aim, branches: self.branches })
+        act(&PlanOptions {
+            wanted: &wanted,
+            selection,
+            scope,
+            aim: self.aim,
+            branches: self.branches,
+            stops: self.stops,
+        })
     }
 
     /// What of the sources is measured, for people; empty where everything is.

@@ -4,7 +4,7 @@
 use super::branches::WaySum;
 use super::cfg::Cfg;
 use super::code::Code;
-use super::cover::cover;
+use super::cover::{Ask, Told, cover, tell};
 use super::flow::{Flow, Sum, Var};
 use super::frequency::frequencies;
 use super::functions::Layout;
@@ -39,6 +39,7 @@ struct Question {
 struct Answer {
     sums: Sums,
     sites: Vec<Site>,
+    spare: Vec<Site>,
     slots: u32,
     choice: Choice,
     /// For each piece with a site its slot, the first of two where it tells the ways of a jump apart.
@@ -47,6 +48,17 @@ struct Answer {
     halts: Vec<Halt>,
     /// The counter of the first thread that stopped.
     threads: u32,
+    /// What tells of lines and functions where counters may stop.
+    evidence: Option<Evidence>,
+    /// See [`LineFormula::steady`].
+    steady: bool,
+}
+
+/// Evidence that each line, then each function, was executed: each counter by itself.
+struct Evidence {
+    told: Told,
+    /// The same where of a jump only that it was reached is known.
+    spare: Told,
 }
 
 /// Plans the probes of `object`, or what they say where `threads` stopped.
@@ -72,7 +84,7 @@ pub(super) fn plan(object: &Object, options: &PlanOptions<'_>, threads: &[Stoppe
         questions.into_par_iter().map(|(question, code)| answer(object, &index, &question, code, options)).collect();
     let slots = answers.iter().fold(0u32, |sum, answer| sum.saturating_add(answer.slots));
     answers.iter_mut().for_each(|answer| answer.threads = slots);
-    assemble(object, answers, unusable, options.aim)
+    assemble(object, answers, unusable, options)
 }
 
 /// Sorts rows and function copies by region. Regions without selected ones are left out, and unselected copies; rows
@@ -122,7 +134,7 @@ struct Index<'a> {
 
 fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, options: &PlanOptions<'_>) -> Answer {
     let Index { innermost, calls, selected, .. } = *index;
-    let resolved = code.is_resolved();
+    let (resolved, recurs) = (code.is_resolved(), code.recurs);
     let cfg = Cfg::new(&object.image.fdes, code);
     // Where nothing is known of edges, nothing was concluded from them.
     let mut halts = Halt::all(&cfg, if resolved { &question.stops } else { &[] });
@@ -145,9 +157,26 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
         Aim::Counts if infer => Choice::cheapest(&cfg, &flow, &used, &frequency),
         _ => Choice::all(&used),
     };
+    let mut choice = choice;
+    let evidence = (options.stops && options.aim == Aim::Counts && resolved).then(|| {
+        let told = tell(&cfg, &flow, &sums, &choice.probes, Ask::WAYS);
+        told.more.iter().for_each(|&piece| choice.add(piece));
+        let spare = tell(&cfg, &flow, &sums, &choice.probes, Ask::PIECES);
+        Evidence { told, spare }
+    });
+    let spare: BTreeSet<u32> = evidence.iter().flat_map(|evidence| &evidence.spare.more).copied().collect();
     halts.iter_mut().for_each(|halt| halt.place(&flow, &cfg, &choice));
-    let mut answer = Answer { sums, choice, sites: Vec::new(), slots: 0, slot_of: BTreeMap::new(), halts, threads: 0 };
-    for (&piece, &branch) in &answer.choice.probes {
+    // What leads to a line need not have come there.
+    let again = |ask: Ask| tell(&cfg, &flow, &sums, &choice.probes, Ask { before: false, ..ask });
+    let evidence = match halts.is_empty() {
+        true => evidence,
+        false => evidence.map(|_| Evidence { told: again(Ask::WAYS), spare: again(Ask::PIECES) }),
+    };
+    let (sites, slot_of, steady) = (Vec::new(), BTreeMap::new(), !recurs);
+    let mut answer =
+        Answer { sums, choice, sites, spare: Vec::new(), slots: 0, slot_of, halts, threads: 0, evidence, steady };
+    let probes = answer.choice.probes.iter().map(|(&piece, &branch)| (piece, branch));
+    for (piece, branch) in probes.chain(spare.iter().map(|&piece| (piece, false))) {
         let insn = if branch { cfg.pieces.get(piece as usize).map(|p| p.insns.end - 1) } else { flow.site(piece) };
         let slot = SlotId(answer.slots);
         let site = insn.and_then(|n| cfg.insns.get(n as usize)).and_then(|insn| {
@@ -161,7 +190,7 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
             Some(Site { addr: LinkAddr(insn.addr), offset, instruction: insn.probe?, observe })
         });
         if let Some(site) = site {
-            answer.sites.push(site);
+            if spare.contains(&piece) { &mut answer.spare } else { &mut answer.sites }.push(site);
             answer.slot_of.insert(piece, slot.0);
             answer.slots += if branch { 2 } else { 1 };
         }
@@ -174,6 +203,19 @@ impl Answer {
     fn slot(&self, var: Var, base: u32) -> Option<SlotId> {
         let slot = base + self.slot_of.get(&var.piece())?;
         Some(SlotId(if matches!(var, Var::NotTaken(_)) { slot + 1 } else { slot }))
+    }
+
+    /// The counters that count just what is counted, or a part of it.
+    fn direct(&self, var: Var, base: u32) -> Vec<SlotId> {
+        let ways = self.choice.probes.get(&var.piece()) == Some(&true);
+        let first = self.slot(Var::Piece(var.piece()), base);
+        let both = || first.into_iter().flat_map(|first| [first, SlotId(first.0 + 1)]).collect();
+        match (var, ways) {
+            (Var::Piece(_), false) => first.into_iter().collect(),
+            (Var::Piece(_), true) => both(),
+            (_, true) => self.slot(var, base).into_iter().collect(),
+            (_, false) => Vec::new(),
+        }
     }
 
     /// Adds what `sum` comes to in counters.
@@ -212,6 +254,8 @@ struct Total {
     inexact: bool,
     /// A thread stopped in a block of the line before it: what counts entries of the block does not tell of the line.
     late: bool,
+    passing: bool,
+    unsteady: bool,
 }
 
 impl Total {
@@ -226,6 +270,27 @@ impl Total {
         }
     }
 
+    /// Adds what tells of the line, or function, number `n` of an answer; `seen` is what was asked.
+    fn tell(&mut self, answer: &Answer, base: u32, n: usize, seen: &[Var]) {
+        self.unsteady |= !answer.steady;
+        let Some(Evidence { told, spare }) = &answer.evidence else {
+            let lasts = |var: &Var| matches!(var, Var::Piece(p) if answer.choice.probes.get(p) == Some(&false));
+            self.passing |= !seen.iter().all(lasts);
+            return seen.iter().for_each(|&var| self.add_seen(answer, base, var));
+        };
+        self.passing |= spare.lasting.get(n) != Some(&true);
+        if !answer.halts.is_empty() {
+            seen.iter().for_each(|&var| self.add_seen(answer, base, var));
+        }
+        for &var in [told, spare].into_iter().filter_map(|told| told.seen.get(n)).flatten() {
+            let slots = answer.direct(var, base);
+            if slots.is_empty() {
+                self.add_seen(answer, base, var);
+            }
+            self.seen.extend(slots.into_iter().map(|slot| vec![(slot, 1)]));
+        }
+    }
+
     fn seen(&self) -> Vec<Vec<Term>> {
         let term = |&(slot, coefficient): &(SlotId, i32)| Term { slot, coefficient };
         self.seen.iter().map(|sum| sum.iter().map(term).collect()).collect()
@@ -235,17 +300,24 @@ impl Total {
 /// A file, a line in it, and what tells a way out of a jump from the others there: shape, jump, number, target.
 type WayKey = (FileId, u32, u32, u32, u32, u32);
 
-fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u32, Reason)>, aim: Aim) -> ProbePlan {
-    let mut sites = Vec::new();
+fn assemble(
+    object: &Object,
+    answers: Vec<Answer>,
+    mut unusable: Vec<(FileId, u32, Reason)>,
+    options: &PlanOptions<'_>,
+) -> ProbePlan {
+    let PlanOptions { aim, .. } = *options;
+    let stops = options.stops && aim == Aim::Counts;
+    let (mut sites, mut spare) = (Vec::new(), Vec::new());
     let mut base = 0u32;
     let mut lines: BTreeMap<(FileId, u32), Total> = BTreeMap::new();
-    let mut functions: BTreeMap<(FileId, u32, &str), BTreeMap<SlotId, i32>> = BTreeMap::new();
+    let mut functions: BTreeMap<(FileId, u32, &str), Total> = BTreeMap::new();
     let mut ways: BTreeMap<WayKey, BTreeMap<SlotId, i32>> = BTreeMap::new();
     for mut answer in answers {
-        for line in &answer.sums.lines {
+        for (n, line) in answer.sums.lines.iter().enumerate() {
             let total = lines.entry((line.file, line.line)).or_default();
             answer.expand(&line.count, base, &mut total.count);
-            line.seen.iter().for_each(|&var| total.add_seen(&answer, base, var));
+            total.tell(&answer, base, n, &line.seen);
             total.late |= line.count.leaves_out();
             total.inexact |= !line.exact || answer.doubts(&line.count);
             for WaySum { shape, jump, number, to, count } in &line.ways {
@@ -253,16 +325,24 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
                 answer.expand(count, base, way);
             }
         }
-        for FunctionSum { copy, count: sum, .. } in &answer.sums.functions {
+        let before = answer.sums.lines.len();
+        for (n, FunctionSum { copy, count: sum, seen }) in answer.sums.functions.iter().enumerate() {
             let Some(copy) = object.functions.copies.get(*copy as usize) else { continue };
             let Some((file, line)) = copy.decl else { continue };
-            answer.expand(sum, base, functions.entry((file, line, &*copy.name)).or_default());
+            let total = functions.entry((file, line, &*copy.name)).or_default();
+            answer.expand(sum, base, &mut total.count);
+            if stops {
+                total.tell(&answer, base, before + n, seen);
+            }
         }
         unusable.append(&mut answer.sums.unusable);
-        sites.extend(answer.sites.iter().map(|site| Site { observe: site.observe.shifted(base), ..*site }));
+        let shifted = |site: &Site| Site { observe: site.observe.shifted(base), ..*site };
+        sites.extend(answer.sites.iter().map(shifted));
+        spare.extend(answer.spare.iter().map(shifted));
         base = base.saturating_add(answer.slots);
     }
     sites.sort_unstable_by_key(|s| s.addr);
+    spare.sort_unstable_by_key(|s| s.addr);
     unusable.sort_unstable();
     unusable.dedup_by_key(|&mut (file, line, _)| (file, line));
     let unmeasurable = unusable
@@ -270,18 +350,27 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
         .filter(|&(file, line, _)| !lines.contains_key(&(file, line)))
         .map(|(file, line, reason)| Unmeasurable { file, line, reason })
         .collect();
+    // Goroutines are many to a thread, and are stopped anywhere.
+    let preempts = |file: FileId| {
+        object.lines.files.get(file.0 as usize).is_some_and(|f| f.path.extension().is_some_and(|ext| ext == "go"))
+    };
     let line = |((file, line), total): ((FileId, u32), Total)| LineFormula {
         file,
         line,
         seen: if total.late { vec![terms(&total.count)] } else { total.seen() },
         count: terms(&total.count),
         exact: !total.inexact,
+        lasting: stops && !total.passing && !total.late,
+        steady: !total.unsteady && !preempts(file),
     };
-    let function = |((file, line, name), count): ((FileId, u32, &str), BTreeMap<SlotId, i32>)| FunctionFormula {
+    let function = |((file, line, name), total): ((FileId, u32, &str), Total)| FunctionFormula {
         name: name.to_owned(),
         file,
         line,
-        count: terms(&count),
+        count: terms(&total.count),
+        seen: total.seen(),
+        lasting: stops && !total.passing,
+        steady: !total.unsteady && !preempts(file),
     };
     let ways = ways.into_iter().map(|((file, line, shape, jump, number, to), count)| WayFormula {
         file,
@@ -297,6 +386,7 @@ fn assemble(object: &Object, answers: Vec<Answer>, mut unusable: Vec<(FileId, u3
         aim,
         files: object.lines.files.clone(),
         sites,
+        spare,
         slots: base,
         lines: lines.into_iter().map(line).collect(),
         functions: functions.into_iter().map(function).collect(),

@@ -10,7 +10,7 @@ const LONGEST: usize = 15;
 /// control comes by there is not looked at.
 #[must_use]
 pub fn still_holds(plan: &ProbePlan, bytes: &[u8]) -> bool {
-    plan.sites.iter().all(|site| holds(site, plan.slots, bytes))
+    plan.sites.iter().chain(&plan.spare).all(|site| holds(site, plan.slots, bytes))
 }
 
 fn holds(site: &Site, slots: u32, bytes: &[u8]) -> bool {

@@ -25,6 +25,8 @@ pub(super) struct Code {
     pub(super) entries: Vec<u64>,
     /// Why the flow of control is not fully known, if so: nothing can be said then beyond "this instruction was executed".
     pub(super) doubt: Option<Doubt>,
+    /// Whether a thread can be amid it more than once, by calls that are sure to return.
+    pub(super) recurs: bool,
 }
 
 impl Code {
@@ -297,7 +299,7 @@ impl<'a> Walk<'a> {
             }
         }
         computed.sort_unstable();
-        let mut code = Code { insns, computed, entries: Vec::new(), doubt };
+        let mut code = Code { insns, computed, entries: Vec::new(), doubt, recurs: false };
         code.entries = self.entries(&code);
         code
     }

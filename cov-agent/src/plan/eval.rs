@@ -112,14 +112,23 @@ mod tests {
         let terms = |slots: &[u32]| slots.iter().map(|&slot| Term { slot: SlotId(slot), coefficient: 1 }).collect();
         let line = |line, slots: &[u32], exact| {
             let seen = slots.iter().map(|&slot| terms(&[slot])).collect();
-            LineFormula { file: FileId(0), line, count: Vec::new(), exact, seen }
+            LineFormula { file: FileId(0), line, count: Vec::new(), exact, seen, lasting: false, steady: false }
         };
-        let function = |line, slots| FunctionFormula { name: "f".into(), file: FileId(0), line, count: terms(slots) };
+        let function = |line, slots| FunctionFormula {
+            name: "f".into(),
+            file: FileId(0),
+            line,
+            count: terms(slots),
+            seen: Vec::new(),
+            lasting: false,
+            steady: false,
+        };
         let plan = ProbePlan {
             object: ObjectId::BuildId(vec![1]),
             aim: Aim::Hits,
             files: Vec::new(),
             sites: Vec::new(),
+            spare: Vec::new(),
             slots: 3,
             ways: Vec::new(),
             lines: vec![line(1, &[0, 1], true), line(2, &[2], true), line(3, &[2], false)],

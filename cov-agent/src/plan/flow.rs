@@ -179,6 +179,15 @@ impl<'a> Flow<'a> {
         piece.filter(|&piece| self.site(piece).is_some()).map_or(var, Var::Piece)
     }
 
+    /// The first piece that the way which `way` counts leads to.
+    pub(super) fn leads_to(&self, way: Var) -> Option<u32> {
+        let kind = if matches!(way, Var::Taken(_)) { EdgeKind::Taken } else { EdgeKind::NotTaken };
+        let from = self.cfg.pieces.get(way.piece() as usize)?.block;
+        let leads = |to: &&u32| self.cfg.into(**to).iter().any(|e| e.from == from && e.kind == kind);
+        let to = self.cfg.successors(from).iter().find(leads)?;
+        Some(self.cfg.blocks.get(*to as usize)?.pieces.start)
+    }
+
     /// The flow into `block` by the `counted` of its edges; `first` is the piece of it that is asked for: what
     /// does not come as far as that is left out where possible. The counters that tell whether there is any
     /// come second; no subtraction is in them. `exact` is cleared where only a part can be counted.

@@ -10,6 +10,7 @@ mod tests;
 
 use super::code::{Code, explore};
 use super::functions::Layout;
+use super::graph::cycles;
 use super::stack::{comes_back, never_comes_back};
 use super::x86_64::{Callee, Flow, Insn, Returns};
 use crate::object::{LinkAddr, Object};
@@ -170,11 +171,14 @@ pub(super) fn explore_all(object: &Object, layout: &Layout, wanted: &BTreeSet<u3
     }
     known.explore_amid(&calls);
     let mut returns: HashMap<u32, Returns> = HashMap::new();
-    returns.extend(known.surely().into_iter().map(|region| (region, Returns::Surely)));
+    let surely = known.surely();
+    let recurs = cycles(&known.needs);
+    returns.extend(surely.into_iter().map(|region| (region, Returns::Surely)));
     returns.extend(known.never(&calls).into_iter().map(|region| (region, Returns::Never)));
     let mut codes = known.codes;
     codes.retain(|region, _| wanted.contains(region));
-    codes.par_iter_mut().for_each(|(_, code)| {
+    codes.par_iter_mut().for_each(|(region, code)| {
+        code.recurs = recurs.contains(region);
         for insn in &mut code.insns {
             if let Flow::Call { callee, returns: slot } = &mut insn.flow {
                 *slot = match calls.to(*callee) {

@@ -40,6 +40,12 @@ impl Choice {
         self.values.get(&var)
     }
 
+    /// Adds a probe to a piece that has none.
+    pub(super) fn add(&mut self, piece: u32) {
+        self.probes.insert(piece, false);
+        self.values.insert(Var::Piece(piece), Sum::one(Var::Piece(piece)));
+    }
+
     /// A counter for each that is asked for: no sum has a subtraction that was not asked for.
     pub(super) fn all(wanted: &BTreeSet<Var>) -> Self {
         let mut choice = Self::default();

@@ -98,6 +98,12 @@ pub struct LineFormula {
     pub exact: bool,
     /// The line was executed if any of these sums is above 0.
     pub seen: Vec<Vec<Term>>,
+    /// Whether that is so, too, where counters have stopped that had counted something, and the spare sites were armed
+    /// before.
+    pub lasting: bool,
+    /// Whether no thread can be more than once amid code that `count` subtracts in, so that while it is, `count` is off by
+    /// a known number.
+    pub steady: bool,
 }
 
 /// How often a function was entered.
@@ -112,6 +118,12 @@ pub struct FunctionFormula {
     /// The entries: the sum of these, over all copies. Where the plan's aim is [`Aim::Hits`], it was entered if the
     /// sum is above 0.
     pub count: Vec<Term>,
+    /// As of a [line](LineFormula::seen), where counters may stop; else empty.
+    pub seen: Vec<Vec<Term>>,
+    /// As of a [line](LineFormula::lasting).
+    pub lasting: bool,
+    /// As of a [line](LineFormula::steady).
+    pub steady: bool,
 }
 
 /// How often a way out of a conditional jump was taken.
@@ -179,7 +191,10 @@ pub struct ProbePlan {
     pub files: Vec<SourceFile>,
     /// The probes, by rising address, each address once.
     pub sites: Vec<Site>,
-    /// How many counters the sites use.
+    /// Probes for when the counter of a conditional jump stops of which only one way was taken: they tell that the other
+    /// is. None has an address that a site has.
+    pub spare: Vec<Site>,
+    /// How many counters the sites use, spare ones included.
     pub slots: u32,
     /// Executable lines by file and line, each once.
     pub lines: Vec<LineFormula>,

@@ -22,7 +22,15 @@ fn line(file: u32, line: u32, terms: &[(u32, i32)]) -> LineFormula {
     let term = |&(slot, coefficient): &(u32, i32)| Term { slot: SlotId(slot), coefficient };
     let positive = terms.iter().filter(|(_, coefficient)| *coefficient > 0);
     let seen = positive.map(|(slot, _)| vec![Term { slot: SlotId(*slot), coefficient: 1 }]).collect();
-    LineFormula { file: FileId(file), line, count: terms.iter().map(term).collect(), exact: true, seen }
+    LineFormula {
+        file: FileId(file),
+        line,
+        count: terms.iter().map(term).collect(),
+        exact: true,
+        seen,
+        lasting: false,
+        steady: true,
+    }
 }
 
 /// A plan with a counted site, a branch, and formulas over both.
@@ -36,6 +44,7 @@ fn plan(id: u8) -> ProbePlan {
             site(0x10, Observe::Count { slot: SlotId(0) }),
             site(0x20, Observe::Branch { condition: Condition(4), taken: SlotId(1) }),
         ],
+        spare: Vec::new(),
         slots: 3,
         lines: vec![
             line(0, 1, &[(0, 1)]),
@@ -49,6 +58,9 @@ fn plan(id: u8) -> ProbePlan {
             file: FileId(0),
             line: 1,
             count: vec![Term { slot: SlotId(0), coefficient: 1 }],
+            seen: Vec::new(),
+            lasting: false,
+            steady: true,
         }],
         ways: Vec::new(),
         unmeasurable: vec![Unmeasurable { file: FileId(0), line: 9, reason: Reason::UnsafeInstruction }],

@@ -74,17 +74,23 @@ pub(in crate::plan) fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8
     let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
     entries.sort_unstable();
     entries.dedup();
-    Code { insns, computed, entries, doubt: None }
+    Code { insns, computed, entries, doubt: None, recurs: false }
 }
 
 /// Walks from `entry` as `choices` say, and counts. A call may end the walk, or come back twice.
-fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u8>, counts: &mut HashMap<Var, i64>) {
+pub(in crate::plan) fn walk(
+    cfg: &Cfg,
+    code: &Code,
+    entry: u64,
+    choices: &mut impl Iterator<Item = u8>,
+    count: &mut impl FnMut(Var),
+) {
     let mut open = vec![entry];
     while let Some(mut at) = open.pop() {
         while let Some(n) = cfg.insn_at(at) {
             let (piece, insn) = (cfg.piece_of(n).unwrap(), cfg.insns[n as usize]);
             if cfg.pieces[piece as usize].insns.start == n {
-                *counts.entry(Var::Piece(piece)).or_default() += 1;
+                count(Var::Piece(piece));
             }
             let Some(choice) = choices.next() else {
                 // The walk must not end amid a piece.
@@ -100,10 +106,10 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
                     Control::Branch { target, .. } => {
                         // Out of any cycle by the nearest stop: the last instruction is one.
                         if target > at {
-                            *counts.entry(Var::Taken(piece)).or_default() += 1;
+                            count(Var::Taken(piece));
                             at = target;
                         } else {
-                            *counts.entry(Var::NotTaken(piece)).or_default() += 1;
+                            count(Var::NotTaken(piece));
                             at = insn.end();
                         }
                         continue;
@@ -123,11 +129,11 @@ fn walk(cfg: &Cfg, code: &Code, entry: u64, choices: &mut impl Iterator<Item = u
                 }
                 Control::Jump { target } => at = target,
                 Control::Branch { target, .. } if choice & 1 == 1 => {
-                    *counts.entry(Var::Taken(piece)).or_default() += 1;
+                    count(Var::Taken(piece));
                     at = target;
                 }
                 Control::Branch { .. } => {
-                    *counts.entry(Var::NotTaken(piece)).or_default() += 1;
+                    count(Var::NotTaken(piece));
                     at = insn.end();
                 }
                 Control::Indirect { .. } => {
@@ -159,7 +165,7 @@ pub(in crate::plan) fn walks(cfg: &Cfg, code: &Code, choices: Vec<u8>) -> HashMa
     let mut choices = choices.into_iter();
     while choices.len() > 0 {
         for &entry in &code.entries {
-            walk(cfg, code, entry, &mut choices, &mut counts);
+            walk(cfg, code, entry, &mut choices, &mut |var| *counts.entry(var).or_default() += 1);
         }
     }
     counts

@@ -40,8 +40,14 @@ impl Place {
 
     fn prepare_for(&self, cache: &Cache, wanted: &crate::object::Wanted<'_>, aim: Aim) -> Objects {
         let candidate = Candidate::open(&self.root.path().join("a")).unwrap();
-        let options =
-            PlanOptions { wanted, selection: Selection::default(), scope: Scope::Whole, branches: false, aim };
+        let options = PlanOptions {
+            wanted,
+            selection: Selection::default(),
+            scope: Scope::Whole,
+            branches: false,
+            aim,
+            stops: false,
+        };
         prepare(vec![candidate], &DebugSearch::default(), &options, Some(cache), &|| ())
     }
 
