@@ -132,8 +132,8 @@ impl Agent {
 
     fn new() -> Self {
         let mut command = Command::new(agent_path());
-        // Each test plans for itself, and leaves nothing in the home directory.
-        command.stdin(Stdio::null()).env("COV_AGENT_PLAN_CACHE", "false");
+        // Each test plans for itself, and leaves nothing in the home directory; most are about exact counts.
+        command.stdin(Stdio::null()).env("COV_AGENT_PLAN_CACHE", "false").env("COV_AGENT_OVERHEAD", "none");
         Self { command, output: crate::scratch() }
     }
 

@@ -51,6 +51,7 @@ fn as_root_everything_is_there() {
         ("CAP_SYS_ADMIN", "ok"),
         ("memlock", "ok"),
         ("fanotify", "ok"),
+        ("proc_mem", "ok"),
         ("uprobe.multi", "ok"),
         ("probe", "ok"),
     ];
@@ -82,6 +83,7 @@ fn two_capabilities_are_enough() {
         ("CAP_SYS_ADMIN", "limited"),
         ("memlock", "ok"),
         ("fanotify", "unknown"),
+        ("proc_mem", "ok"),
         ("uprobe.multi", "ok"),
         ("probe", "ok"),
     ];
@@ -104,6 +106,7 @@ fn without_privileges_it_says_what_could_not_be_checked() {
         ("CAP_SYS_ADMIN", "limited"),
         ("memlock", "ok"),
         ("fanotify", "unknown"),
+        ("proc_mem", "ok"),
         ("uprobe.multi", "unknown"),
         ("probe", "unknown"),
     ];
@@ -142,6 +145,7 @@ fn inside_a_user_namespace_nothing_can_be_measured() {
             ("CAP_SYS_ADMIN", "limited"),
             ("memlock", "ok"),
             ("fanotify", "unknown"),
+            ("proc_mem", "ok"),
             ("uprobe.multi", "unknown"),
             ("probe", "unknown"),
         ];

@@ -270,6 +270,9 @@ pub struct WatchArgs {
     /// What of them.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// How much it may cost.
+    #[command(flatten)]
+    pub cost: CostArgs,
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -322,7 +325,7 @@ fn pid(text: &str) -> Result<u32, String> {
 }
 
 /// A time in seconds, with decimals if wanted.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "give a number of seconds, such as 10 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "give a number of seconds that is not negative".to_owned())
 }

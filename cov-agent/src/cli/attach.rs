@@ -24,7 +24,7 @@ use std::time::Duration;
 /// Attaches to the processes until they end, the time is over, or somebody interrupts.
 pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> Result<Exit, Message> {
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let mut setup = Setup::new(settings, console)?;
+    let mut setup = Setup::new(settings, console)?.with_budget(settings, console);
     let mut attached = Attached::new(&args.pid, signals).map_err(|e| message(&e))?;
     // Containers have their debug files in file systems of their own.
     setup.search.roots = attached.pids().filter_map(root_of).collect();

@@ -5,15 +5,31 @@ use super::console::{BOLD, Console, DIM, GREEN, RED, YELLOW};
 use super::exit::Exit;
 use super::message::{Message, Slug, one_line};
 use super::stdout;
-use crate::probe::{Facts, Prices, Verdict, facts};
+use crate::probe::{Fact, Facts, Prices, Verdict, facts};
+use crate::process::may_write;
 use serde::Serialize;
 use std::time::Duration;
 
 /// Looks, prints what it found, and tells by the exit code whether programs can be measured.
 pub(super) fn run(args: DoctorArgs, stdout: Console) -> Result<Exit, Message> {
-    let facts = facts();
+    let mut facts = facts();
+    let after = facts.facts.iter().position(|fact| fact.name == "fanotify").map_or(facts.facts.len(), |at| at + 1);
+    facts.facts.insert(after, code(may_write()));
     stdout::print(&if args.json { json(&facts)? } else { text(&facts, stdout) })?;
     Ok(if facts.ready() { Exit::Success } else { Exit::NotReady })
+}
+
+/// Whether probes can be taken out of running processes.
+fn code(writable: bool) -> Fact {
+    let (verdict, found, remedy) = match writable {
+        true => (Verdict::Good, "code of running processes can be written to", None),
+        false => {
+            let remedy = "without it counts are exact whatever they cost, and --lines-only helps processes that start \
+                          later; boot with proc_mem.force_override=always";
+            (Verdict::Limited, "the kernel does not let code of running processes be written to", Some(remedy))
+        }
+    };
+    Fact { name: "proc_mem", verdict, found: found.to_owned(), remedy }
 }
 
 /// The verdict as it is printed.

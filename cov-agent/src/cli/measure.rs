@@ -76,7 +76,7 @@ impl<'a> Measurement<'a> {
                 .name_contexts(Naming::new(from, setup.commands.clone()), usize::try_from(limit).unwrap_or(usize::MAX));
         }
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
-        let started = runner.disarm_when_done(&lingering);
+        let started = runner.disarm_when_done(&lingering, setup.budget);
         started.map_err(|e| Message::new(Slug::Failed, format!("starting the thread that disarms: {e}")))?;
         let (journal, usdt) = (None, None);
         let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal, usdt };
@@ -341,9 +341,9 @@ fn tell(console: Console, object: &Prepared) {
 
 /// What went while the program ran.
 fn tell_disarmed(console: Console, disarmed: &Disarmed) {
-    let Disarmed { sites, breakpoints, relinked, forbidden, failed } = disarmed;
+    let Disarmed { sites, stopped, breakpoints, relinked, forbidden, failed } = disarmed;
     console.detail(&format!(
-        "disarmed {sites} sites: took {breakpoints} breakpoints out of running processes, replaced links {relinked} times"
+        "disarmed {sites} sites, stopped {stopped} counters: took {breakpoints} breakpoints out of running processes, replaced links {relinked} times"
     ));
     if *forbidden {
         let text =

@@ -24,7 +24,7 @@ use std::path::Path;
 pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, commands: Commands) -> Result<Exit, Message> {
     // Before any thread starts: all of them must leave signals to the descriptor.
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
-    let mut setup = Setup::new(settings, console)?.with_cache(settings, console);
+    let mut setup = Setup::new(settings, console)?.with_budget(settings, console).with_cache(settings, console);
     setup.commands = commands;
     let user = Some(&settings.user.value).filter(|name| !name.is_empty());
     let user = user.map(|name| User::named(name.as_ref())).transpose();

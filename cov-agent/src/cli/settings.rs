@@ -55,6 +55,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
         Some(Command::Watch(args)) => {
             args.sources.apply(settings);
             args.selection.apply(settings);
+            args.cost.apply(settings);
             args.output.apply(settings);
         }
         Some(Command::Lines(args)) => {

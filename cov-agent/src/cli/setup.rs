@@ -11,8 +11,9 @@ use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::plan::{Aim, PlanOptions, Scope, Selection};
-use crate::probe::Asking;
-use crate::runner::{Cache, Commands, Invoker};
+use crate::probe::{Asking, Prices};
+use crate::process::may_write;
+use crate::runner::{Budget, Cache, Commands, Invoker};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,8 @@ pub(super) struct Setup {
     pub commands: Commands,
     /// What counters are to tell.
     pub aim: Aim,
-    /// Whether counters may stop before the end.
-    pub stops: bool,
+    /// What hits may cost before counters stop, where they may.
+    pub budget: Option<Budget>,
     /// When hits ask for their probes to go.
     pub asking: Asking,
     filter: Filter,
@@ -82,7 +83,7 @@ impl Setup {
             contexts,
             commands,
             aim,
-            stops: false,
+            budget: None,
             asking,
             cache,
             filter,
@@ -90,6 +91,23 @@ impl Setup {
             branches,
             default_root,
         })
+    }
+
+    /// The same, with counters that stop where they cost more than the settings allow. Counts in contexts and of branches
+    /// are exact, whatever they cost.
+    pub(super) fn with_budget(mut self, settings: &Settings, console: Console) -> Self {
+        let grace = settings.overhead_grace.value.0.unwrap_or_default();
+        let budget = |percent: f64| Budget { share: percent / 100.0, grace, prices: Prices::TYPICAL };
+        let counts = self.aim == Aim::Counts && self.contexts.0 == ContextFrom::Nothing && !self.branches;
+        self.budget = settings.overhead.value.0.filter(|_| counts).map(budget);
+        if self.budget.is_some() && !may_write() {
+            let text = "the kernel does not let breakpoints be taken out of running processes: all counts are exact, \
+                        whatever they cost";
+            console.warning(&Message::new(Slug::NotDisarmed, text));
+            self.budget = None;
+        }
+        self.asking = self.budget.map_or(self.asking, |budget| budget.asking());
+        self
     }
 
     /// The same, with plans of earlier runs, where the settings have a place for them.
@@ -136,7 +154,7 @@ impl Setup {
             scope,
             aim: self.aim,
             branches: self.branches,
-            stops: self.stops,
+            stops: self.budget.is_some(),
         })
     }
 

@@ -8,7 +8,7 @@ use super::origin::{Origin, Setting};
 use super::problem::Problem;
 use super::python::Python;
 use super::selected::{Functions, LineLists};
-use super::value::{Color, Precision, Relative, Seconds, Sort, Threshold, Value};
+use super::value::{Color, Overhead, Precision, Relative, Seconds, Sort, Threshold, Value};
 use std::path::PathBuf;
 
 /// A name that coverage.py has for a key.
@@ -180,6 +180,10 @@ keys! {
     duration: Seconds, Some("--duration"), &[];
     /// Whether only which lines were executed is wanted.
     lines_only: bool, Some("--lines-only"), &[];
+    /// What hits may cost before counters stop.
+    overhead: Overhead, Some("--overhead"), &[];
+    /// What they may cost in any case.
+    overhead_grace: Seconds, Some("--overhead-grace"), &[];
     /// Lines that are left out.
     exclude_lines: Regexes, None, &[&[alias("report", "exclude_lines", Form::Same)]];
     /// More lines that are left out.

@@ -44,7 +44,7 @@ pub use project::CoveragePy;
 pub use python::Python;
 pub use reference::reference;
 pub use selected::{Functions, LineList, LineLists, function};
-pub use value::{Color, Precision, Relative, Seconds, Sort, SortColumn, Threshold};
+pub use value::{Color, Overhead, Precision, Relative, Seconds, Sort, SortColumn, Threshold};
 
 use layer::{Findings, Layer};
 use std::path::{Path, PathBuf};

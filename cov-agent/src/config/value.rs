@@ -151,6 +151,39 @@ impl Value for Threshold {
     }
 }
 
+/// What part of a process's own time hits of its probes may cost, if that is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Overhead(
+    /// In percent, 0 or more.
+    pub Option<f64>,
+);
+
+impl std::str::FromStr for Overhead {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let percent = text.trim_end_matches('%').trim_end().parse().ok().filter(|p| (0.0..=1e6).contains(p));
+        percent.map(|p| Self(Some(p))).ok_or_else(|| format!("give {}", Self::allowed()))
+    }
+}
+
+impl Value for Overhead {
+    fn allowed() -> String {
+        "a percentage such as 5%, or none".to_owned()
+    }
+
+    fn read(raw: &Raw) -> Result<Self, Bad> {
+        one(raw, |text| text.parse().ok())
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| "none".to_owned(), |percent| format!("{percent}%"))
+    }
+}
+
 /// A length of time, if one was given.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Seconds(

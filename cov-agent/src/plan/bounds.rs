@@ -85,6 +85,12 @@ impl Stops {
         self.slots.extend(new);
     }
 
+    /// Whether a line depends on one that has.
+    #[must_use]
+    pub fn touch(&self, formula: &LineFormula) -> bool {
+        self.any(&formula.count) || formula.seen.iter().any(|seen| self.any(seen))
+    }
+
     fn any(&self, terms: &[Term]) -> bool {
         terms.iter().any(|term| self.has(term.slot))
     }
@@ -93,8 +99,7 @@ impl Stops {
     /// beginning, of which `counters` are a part.
     #[must_use]
     pub fn line(&self, n: usize, formula: &LineFormula, counters: &[u64], all: &[u64]) -> LineResult {
-        let seen = || formula.seen.iter().flatten();
-        if !self.any(&formula.count) && !seen().any(|term| self.has(term.slot)) {
+        if !self.touch(formula) {
             return evaluate_line(Aim::Counts, formula, counters);
         }
         let known = u32::try_from(n).ok().and_then(|n| self.lines.get(&n));
@@ -141,15 +146,15 @@ impl Stops {
     }
 }
 
-/// The counters that must not stop yet: each alone tells of a line that was not executed so far. `counters` are what all
-/// counters are; whether the [spare sites](ProbePlan::spare) are armed, but for those of the slots `refused`.
+/// The counters that must not stop yet, since they tell of lines that were not executed so far. `counters` are what all
+/// counters are; `spare`, if the [spare sites](ProbePlan::spare) are armed: the counters of those that the kernel refused.
 #[must_use]
-pub fn needed(plan: &ProbePlan, counters: &[u64], refused: &BTreeSet<SlotId>) -> BTreeSet<SlotId> {
+pub fn needed(plan: &ProbePlan, counters: &[u64], spare: Option<&BTreeSet<SlotId>>) -> BTreeSet<SlotId> {
     let mut needed = BTreeSet::new();
     let lines = plan.lines.iter().map(|line| (&line.seen, line.lasting));
     for (seen, lasting) in lines.chain(plan.functions.iter().map(|function| (&function.seen, function.lasting))) {
         let slots = || seen.iter().flatten().map(|term| term.slot);
-        let lasts = lasting && !slots().any(|slot| refused.contains(&slot));
+        let lasts = lasting && spare.is_some_and(|refused| !slots().any(|slot| refused.contains(&slot)));
         let adds = |terms: &&Vec<Term>| terms.iter().all(|term| term.coefficient > 0);
         if !lasts && !seen.iter().filter(adds).any(|seen| sum(seen, counters) > 0) {
             needed.extend(slots());

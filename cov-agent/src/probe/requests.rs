@@ -115,6 +115,14 @@ impl Requests {
         self.tracked.has(pid)
     }
 
+    /// The processes that are counted now.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn counted(&self) -> Result<std::collections::BTreeSet<u32>, ProbeError> {
+        self.tracked.pids()
+    }
+
     /// What the process `pid` has spent on hits.
     ///
     /// # Errors

@@ -93,16 +93,42 @@ impl Foreign {
         Ok(Self { directory })
     }
 
+    /// Whether something may be taken out of it.
+    ///
+    /// # Errors
+    /// It has ended, or is being debugged.
+    pub fn is_free(&self) -> Result<(), ForeignError> {
+        match self.tracer()? {
+            0 => Ok(()),
+            tracer => Err(ForeignError::Traced { tracer }),
+        }
+    }
+
+    /// Where the process has these places of `file` as code.
+    ///
+    /// # Errors
+    /// The process has ended, or the system fails.
+    pub fn places(&self, file: &File, offsets: &[u64]) -> Result<Vec<Breakpoint>, ForeignError> {
+        let maps = self.read("maps")?;
+        let stat = fstat(file)?;
+        let places = Places { process: self, file: &stat, maps: &maps, last: None };
+        let lines = maps.split(|&byte| byte == b'\n').filter_map(Line::parse);
+        let mapped = lines.filter(|line| line.private && places.is_file(line)).map(|line| line.mapped);
+        let of = |m: Mapped| {
+            let within = move |&&offset: &&u64| (m.offset..m.offset + (m.end - m.start)).contains(&offset);
+            let place = move |&offset: &u64| Breakpoint { address: m.start + (offset - m.offset), offset };
+            offsets.iter().filter(within).map(place)
+        };
+        Ok(mapped.flat_map(of).collect())
+    }
+
     /// Takes breakpoints that are armed on `file` out of the process's memory. They stay armed for others, and come
     /// back when the process maps the file anew or changes the mapping.
     ///
     /// # Errors
     /// The process has ended, is being debugged, or may not be written to. Some may be gone all the same.
     pub fn remove(&self, file: &File, breakpoints: &[Breakpoint]) -> Result<Removed, ForeignError> {
-        let tracer = self.tracer()?;
-        if tracer != 0 {
-            return Err(ForeignError::Traced { tracer });
-        }
+        self.is_free()?;
         let maps = self.read("maps")?;
         let memory = self.open_file("mem", OFlags::RDWR)?;
         let stat = fstat(file)?;

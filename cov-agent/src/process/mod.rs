@@ -24,6 +24,7 @@ mod pidfd;
 mod procfs;
 mod program;
 mod signals;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -43,3 +44,4 @@ pub use opening::{Opening, debugger, executes, is_alive, is_loader, opening, sti
 pub use procfs::{MountList, running};
 pub use program::{Ending, Program, ProgramEvent, any_readable, block_on, readable};
 pub use signals::Signals;
+pub use spent::{cpu_time, threads};

@@ -4,8 +4,10 @@
 //! agent lives, and a file for each object with its plan. Only root can write there, so what is read is trusted. When
 //! the results are written the directory goes.
 
+use super::record::Counts;
 use super::{Measured, record};
 use crate::coverage::{CoverageCollector, LossKind, RunId};
+use crate::plan::Stops;
 use crate::probe::{ArmedId, Kernel, Pins, ProbeError};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::process::geteuid;
@@ -161,6 +163,11 @@ impl Journal {
         Ok(number)
     }
 
+    /// The file that says which counters of the object `name` have stopped; see [`write_stops`].
+    pub(super) fn stops(&self, name: u32) -> PathBuf {
+        stops_file(&self.directory, name)
+    }
+
     /// Writes down that the object `name` was disarmed while processes were amid running it.
     pub(super) fn cut(&self, name: u32) -> Result<(), JournalError> {
         create(&cut_mark(&self.directory, name), &()).map(drop)
@@ -272,15 +279,23 @@ impl Interrupted {
         for name in names {
             let file = directory.join(name.to_string());
             let one = || -> Result<(Measured, Vec<u64>), JournalError> {
-                let measured: Measured = read(&File::open(&file).map_err(in_file(&file))?).map_err(in_file(&file))?;
+                let mut measured: Measured =
+                    read(&File::open(&file).map_err(in_file(&file))?).map_err(in_file(&file))?;
+                let stops = stops_file(directory, name);
+                match File::open(&stops) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    opened => measured.stops = opened.and_then(|file| read(&file)).map_err(in_file(&stops))?,
+                }
                 let counters = pins.counters(&name.to_string(), measured.plan.slots)?;
                 Ok((measured, counters))
             };
             match one() {
                 Ok((measured, counters)) if cut || cut_mark(directory, name).exists() => {
-                    record::record_amid(collector, &measured, &counters, &[]);
+                    record::record_amid(collector, &measured, Counts::whole(&counters), &[]);
                 }
-                Ok((measured, counters)) => record::record(collector, &measured, &counters, &[]),
+                Ok((measured, counters)) => {
+                    record::record(collector, &measured, Counts::whole(&counters), &[]);
+                }
                 Err(error) => {
                     collector.losses_mut().add_detail(LossKind::UnattachedObjects, error.to_string());
                 }
@@ -297,6 +312,22 @@ impl Interrupted {
     pub fn remove(self) -> io::Result<()> {
         self.journal.remove()
     }
+}
+
+/// The file that says which counters of an object have stopped.
+fn stops_file(directory: &Path, name: u32) -> PathBuf {
+    directory.join(format!("{name}.stops"))
+}
+
+/// Writes down at `path`, a file that [`Journal::stops`] names, which counters of an object have stopped. It appears whole.
+pub(super) fn write_stops(path: &Path, stops: &Stops) -> io::Result<()> {
+    let part = path.with_extension("part");
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    create(&part, stops).map_err(io::Error::other)?;
+    fs::rename(&part, path)
 }
 
 /// The file that says that an object was disarmed too early for exact counts.

@@ -18,7 +18,7 @@ mod tests;
 mod ways;
 
 pub use cache::{Cache, CacheError};
-pub use disarm::{Disarmed, Disarmer};
+pub use disarm::{Budget, Disarmed, Disarmer};
 pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use lingering::Lingering;
 pub use naming::{Commands, Naming};
@@ -27,10 +27,11 @@ pub use rights::Invoker;
 pub use stops::Again;
 
 use contexts::Contexts;
+use record::Counts;
 
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::object;
-use crate::plan::{ProbePlan, SlotId};
+use crate::plan::{ProbePlan, SlotId, Stops};
 use crate::probe::{ArmedId, Kernel, KernelLosses, ProbeError};
 use crate::process::Ending;
 use crate::process::gate::Key;
@@ -78,6 +79,25 @@ struct Measured {
     plan: ProbePlan,
     /// Counters of sites that the kernel refused: they stay 0 whatever runs.
     dead: BTreeSet<SlotId>,
+    /// Counters that have stopped before the end; written down apart.
+    #[serde(skip)]
+    stops: Stops,
+}
+
+impl ArmedObject {
+    /// Takes it from the thread that disarms.
+    fn let_go(&mut self, disarmer: Option<&Disarmer>) {
+        self.take_stops(disarmer);
+        if let Some(disarmer) = disarmer {
+            disarmer.forget(self.id);
+        }
+    }
+
+    /// Takes note of the counters that have stopped.
+    fn take_stops(&mut self, disarmer: Option<&Disarmer>) {
+        let stops = disarmer.map(|disarmer| disarmer.stops(self.id)).filter(|stops| !stops.is_empty());
+        self.measured.stops = stops.unwrap_or_else(|| std::mem::take(&mut self.measured.stops));
+    }
 }
 
 impl<K: Kernel> CoverageTestRunner<K> {
@@ -102,13 +122,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
         self.contexts = Some(Contexts::new(naming, limit));
     }
 
-    /// Has a thread disarm what has done its work, if the kernel's hits ask for that.
+    /// Has a thread disarm what has done its work, or costs more than the `budget`, if the kernel's hits ask for that.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn disarm_when_done(&mut self, lingering: &Lingering) -> io::Result<()> {
+    pub fn disarm_when_done(&mut self, lingering: &Lingering, budget: Option<Budget>) -> io::Result<()> {
         if let Some(requests) = self.kernel.requests() {
-            self.disarmer = Some(Disarmer::start(requests, lingering.clone())?);
+            self.disarmer = Some(Disarmer::start(requests, lingering.clone(), budget)?);
         }
         Ok(())
     }
@@ -158,7 +178,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 let detail = format!("{} at {}: {}", path.display(), site.addr, refused.reason);
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
-            let measured = Measured { path, plan, dead };
+            let measured = Measured { path, plan, dead, stops: Stops::default() };
             self.armed.push(ArmedObject {
                 id: armed.id,
                 version,
@@ -186,8 +206,12 @@ impl<K: Kernel> CoverageTestRunner<K> {
     pub fn write_journal(&mut self, journal: &mut Journal) -> Result<(), JournalError> {
         self.cut.drain(..).try_for_each(|name| journal.cut(name))?;
         self.armed.iter_mut().filter(|object| object.journaled.is_none()).try_for_each(|object| {
-            object.journaled = Some(journal.add(&mut self.kernel, object.id, &object.measured)?);
-            Ok(())
+            let name = journal.add(&mut self.kernel, object.id, &object.measured)?;
+            object.journaled = Some(name);
+            let path = journal.stops(name);
+            let written =
+                self.disarmer.as_ref().map_or(Ok(()), |disarmer| disarmer.write_stops(object.id, path.clone()));
+            written.map_err(|source| JournalError::File { path, source })
         })
     }
 
@@ -211,10 +235,8 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// When the kernel fails.
     pub fn release(&mut self, key: Key) -> Result<(), ProbeError> {
         let same = |object: &&ArmedObject| object.version.is_some_and(|then| then.is_same(key));
-        for object in self.armed.iter().filter(same) {
-            if let Some(disarmer) = &self.disarmer {
-                disarmer.forget(object.id);
-            }
+        for object in self.armed.iter_mut().filter(|object| same(&&**object)) {
+            object.let_go(self.disarmer.as_ref());
             self.kernel.release(object.id)?;
         }
         Ok(())
@@ -238,18 +260,17 @@ impl<K: Kernel> CoverageTestRunner<K> {
     fn disarm_at(
         &mut self,
         at: usize,
-        record: fn(&CoverageCollector, &Measured, &[u64], &[record::ContextHits]),
+        record: fn(&CoverageCollector, &Measured, Counts<'_>, &[record::ContextHits]),
     ) -> Result<(), ProbeError> {
-        let object = self.armed.swap_remove(at);
-        if let Some(disarmer) = &self.disarmer {
-            disarmer.forget(object.id);
-        }
+        let mut object = self.armed.swap_remove(at);
+        object.let_go(self.disarmer.as_ref());
         let counters = self.kernel.detach(object.id)?;
         let contexts = match &mut self.contexts {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
             None => Vec::new(),
         };
-        record(&self.collector, &object.measured, &object.untold(&counters), &contexts);
+        let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+        record(&self.collector, &object.measured, counts, &contexts);
         Ok(())
     }
 
@@ -275,8 +296,9 @@ impl<K: Kernel> CoverageTestRunner<K> {
         for object in &mut self.armed {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
-                    let news = object.untold(&counters);
-                    record::record(&self.collector, &object.measured, &news, &[]);
+                    object.take_stops(self.disarmer.as_ref());
+                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+                    record::record(&self.collector, &object.measured, counts, &[]);
                     object.told = counters;
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
@@ -348,7 +370,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
 
     /// Ends the thread that disarms, if there is one, and tells what it did.
     pub fn end_disarming(&mut self) -> Option<Disarmed> {
-        self.disarmer.take().map(Disarmer::end)
+        let (disarmed, mut stops) = self.disarmer.take()?.end();
+        for object in &mut self.armed {
+            if let Some(stops) = stops.remove(&object.id) {
+                object.measured.stops = stops;
+            }
+        }
+        Some(disarmed)
     }
 
     /// Turns the counters, as they are now, into line counts. Probes stay armed and are forgotten:
@@ -368,7 +396,8 @@ impl<K: Kernel> CoverageTestRunner<K> {
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
                     let in_contexts = contexts.iter().flat_map(|(_, counts)| counts.values());
                     self.hits = counters.iter().chain(in_contexts).fold(self.hits, |sum, n| sum.saturating_add(*n));
-                    record::record(&self.collector, &object.measured, &object.untold(&counters), &contexts);
+                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+                    record::record(&self.collector, &object.measured, counts, &contexts);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }

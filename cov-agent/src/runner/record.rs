@@ -11,31 +11,58 @@ use std::sync::Arc;
 /// What is said of a line whose only probes the kernel refused.
 const REFUSED: &str = "the kernel refused its probe";
 
+/// What is said of counters that cost too much.
+const BEYOND: &str = "their lines have lower bounds, since they cost more than --overhead allows";
+
+/// Counters of an object, by slot.
+#[derive(Clone, Copy)]
+pub(super) struct Counts<'a> {
+    /// What was counted since it was recorded last.
+    pub(super) new: &'a [u64],
+    /// What was counted in all.
+    pub(super) all: &'a [u64],
+}
+
+impl<'a> Counts<'a> {
+    /// Nothing was recorded before.
+    pub(super) fn whole(all: &'a [u64]) -> Self {
+        Self { new: all, all }
+    }
+}
+
 /// Hits of an object's counters in a context of that name.
 pub(super) type ContextHits = (Arc<str>, BTreeMap<u32, u64>);
 
-/// Records what the counters of `object`, by slot, say of its lines; and those of hits in contexts, which are
-/// not among them.
-pub(super) fn record(collector: &CoverageCollector, object: &Measured, counters: &[u64], contexts: &[ContextHits]) {
-    let plan = &object.plan;
+/// Records what the counters of `object` say of its lines; and those of hits in contexts, which are not among them.
+pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: Counts<'_>, contexts: &[ContextHits]) {
+    let Measured { plan, stops, .. } = object;
+    let Counts { new: counters, all } = counts;
     collector.object(plan.object.to_string(), object.path.display().to_string());
     let files = Files::new(collector, &plan.files, &plan.object.to_string());
     let mut inconsistent = 0u64;
-    for (formula, result) in plan.lines.iter().zip(plan::evaluate(plan, counters)) {
+    for (n, formula) in plan.lines.iter().enumerate() {
+        let result = match plan.aim {
+            Aim::Counts => stops.line(n, formula, counters, all),
+            Aim::Hits => plan::evaluate_line(plan.aim, formula, counters),
+        };
         let Some(file) = files.get(formula.file) else { continue };
         match line(formula, result, &object.dead, counters) {
             Some(counter) => file.lock().record(formula.line, counter, ""),
             None => file.lock().unmeasurable(formula.line, REFUSED),
         }
-        let told = plan.aim == Aim::Counts && formula.exact;
+        let told = plan.aim == Aim::Counts && formula.exact && !stops.touch(formula);
         inconsistent += u64::from(told && !result.exact && !is_dead(formula, &object.dead));
     }
-    for (formula, result) in plan.functions.iter().zip(plan::evaluate_functions(plan, counters)) {
+    for ((n, formula), result) in plan.functions.iter().enumerate().zip(plan::evaluate_functions(plan, counters)) {
         let dead = formula.count.iter().any(|term| object.dead.contains(&term.slot));
         if let Some(file) = files.get(formula.file) {
-            let counter = match result.exact && !dead {
-                true => ExecutionCounter::exact(result.count),
-                false => ExecutionCounter::at_least(if dead { 0 } else { result.count }),
+            let (count, exact) = match plan.aim {
+                Aim::Counts => stops.function(n, formula, counters, all),
+                Aim::Hits => (result.count, result.exact),
+            };
+            let counter = match exact && !dead {
+                true => ExecutionCounter::exact(count),
+                false => ExecutionCounter::at_least(if dead { 0 } else { count }),
             };
             file.lock().function(formula.line, formula.name.as_str(), counter);
         }
@@ -46,6 +73,11 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counters:
         if let Some(file) = files.get(line.file) {
             file.lock().unmeasurable(line.line, line.reason.to_string());
         }
+    }
+    if !stops.is_empty() && counters == all {
+        let mut losses = collector.losses_mut();
+        losses.add(LossKind::DisarmedCounters, stops.len() as u64);
+        losses.describe(LossKind::DisarmedCounters, BEYOND);
     }
     if inconsistent > 0 {
         let mut losses = collector.losses_mut();
@@ -59,7 +91,7 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counters:
 pub(super) fn record_amid(
     collector: &CoverageCollector,
     object: &Measured,
-    counters: &[u64],
+    Counts { new: counters, .. }: Counts<'_>,
     contexts: &[ContextHits],
 ) {
     let plan = &object.plan;

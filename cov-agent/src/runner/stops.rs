@@ -39,6 +39,11 @@ impl ArmedObject {
         own.chain(self.stopped.iter().copied()).collect()
     }
 
+    /// What was counted since the beginning.
+    pub(super) fn all(&self, counters: &[u64]) -> Vec<u64> {
+        counters.iter().chain(&self.stopped).copied().collect()
+    }
+
     fn see(&mut self, all: &[StoppedThreads], again: &Again<'_>) -> Result<(), String> {
         let plan = &self.measured.plan;
         let (ObjectId::BuildId(id), Aim::Counts) = (&plan.object, plan.aim) else { return Ok(()) };

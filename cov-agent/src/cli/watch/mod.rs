@@ -34,7 +34,7 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
     let signals = Signals::block().map_err(|e| failed("blocking signals", &e))?;
     let notify = Notify::new().map_err(|e| failed("speaking with the service manager", &e))?;
     let matching = Matching::new(args)?;
-    let mut setup = Setup::new(settings, console)?;
+    let mut setup = Setup::new(settings, console)?.with_budget(settings, console);
     // What runs is attached to amid its run, and looked at amid it.
     setup.scope = Scope::Part;
     let setup = setup;
@@ -47,7 +47,8 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
     let (found, candidates) = look(&matching);
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
-    let (mut measurement, _) = Measurement::arm(&setup, console, candidates, Options::default(), Scope::Part)?;
+    let options = Options { asking: setup.asking, ..Options::default() };
+    let (mut measurement, _) = Measurement::arm(&setup, console, candidates, options, Scope::Part)?;
     track(&found, &mut measurement)?;
     let run = measurement.run("watch".to_owned());
     let done = std::thread::scope(|threads| {

@@ -175,7 +175,7 @@ proptest! {
                     let of_piece: BTreeSet<SlotId> = vars.iter().filter_map(|var| slots.0.get(var)).copied().collect();
                     let of_piece: BTreeSet<SlotId> = of_piece.into_iter().filter(|slot| !spare.more.iter().any(|p| slots.0[&Var::Piece(*p)] == *slot)).collect();
                     armed_spare = true;
-                    let needed = needed(&plan, &counters, &BTreeSet::new());
+                    let needed = needed(&plan, &counters, Some(&BTreeSet::new()));
                     let counted = of_piece.iter().any(|slot| counters[slot.0 as usize] > 0);
                     let free = of_piece.iter().all(|slot| counters[slot.0 as usize] > 0 || !needed.contains(slot));
                     if counted && free {

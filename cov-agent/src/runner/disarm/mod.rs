@@ -3,19 +3,25 @@
 //! It has a queue of its own, and nothing that the rest of the agent does holds it up: a process may be in a loop whose
 //! probes wait to be taken out. Whatever becomes of it, counting goes on.
 
+mod budget;
 mod object;
+mod over;
 mod relink;
 
-use super::Lingering;
+pub use budget::Budget;
+
+use super::{Lingering, journal};
 use crate::object::FileOffset;
-use crate::plan::ProbePlan;
+use crate::plan::{ProbePlan, Stops};
 use crate::probe::{ArmedId, Asked, Links, Requests};
-use crate::process::{Breakpoint, Foreign, ForeignError};
+use crate::process::{Breakpoint, Foreign, ForeignError, Removed};
+use budget::Ledger;
 use object::Object;
 use relink::Relinker;
 use rustix::event::{PollFd, PollFlags, poll};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, PipeReader, PipeWriter};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -30,6 +36,8 @@ const REST: Duration = Duration::from_millis(20);
 /// The thread that disarms.
 pub struct Disarmer {
     shared: Shared,
+    /// Whether counters stop before the end.
+    stops: bool,
     /// Its end ends the thread.
     stop: PipeWriter,
     thread: JoinHandle<io::Result<()>>,
@@ -40,6 +48,8 @@ pub struct Disarmer {
 pub struct Disarmed {
     /// Sites that have done their work.
     pub sites: usize,
+    /// Counters that have stopped since they cost too much.
+    pub stopped: usize,
     /// Breakpoints taken out of processes that ran.
     pub breakpoints: u64,
     /// How often links were replaced by others with fewer sites.
@@ -68,32 +78,58 @@ impl Shared {
     fn object(&self, id: ArmedId) -> Option<Arc<Object>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
+
+    fn all(&self) -> Vec<(ArmedId, Arc<Object>)> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.iter().map(|(id, object)| (*id, Arc::clone(object))).collect()
+    }
 }
 
 impl Disarmer {
-    /// Begins to answer `requests`.
+    /// Begins to answer `requests`; those of processes that spend more than the `budget`, if there is one.
     ///
     /// # Errors
     /// When the system fails.
-    pub fn start(requests: Requests, lingering: Lingering) -> io::Result<Self> {
+    pub fn start(requests: Requests, lingering: Lingering, budget: Option<Budget>) -> io::Result<Self> {
         let (stopped, stop) = io::pipe()?;
         let shared = Shared::default();
         let mut answers = Answers {
             requests,
-            relinker: Relinker::start(shared.clone(), lingering),
+            relinker: Relinker::start(shared.clone(), lingering.clone()),
+            lingering,
             shared: shared.clone(),
+            ledger: budget.map(Ledger::new),
+            lightened: HashSet::new(),
             resting: HashMap::new(),
             first: None,
             later: false,
         };
         let thread = thread::Builder::new().name("disarm".into()).spawn(move || answers.go_on(&stopped))?;
-        Ok(Self { shared, stop, thread })
+        Ok(Self { shared, stops: budget.is_some(), stop, thread })
     }
 
     /// Lets probes of an armed object go; but not those in `shared`, where other tools may have theirs.
     pub fn add(&self, id: ArmedId, links: Links, plan: &ProbePlan, shared: BTreeSet<FileOffset>) {
-        let object = Arc::new(Object::new(links, plan, shared));
+        let object = Arc::new(Object::new(links, plan, shared, self.stops));
         self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(id, object);
+    }
+
+    /// Has it written to `path` which counters of an object have stopped.
+    ///
+    /// # Errors
+    /// Some have already, and that cannot be written.
+    pub fn write_stops(&self, id: ArmedId, path: PathBuf) -> io::Result<()> {
+        let Some(object) = self.shared.object(id) else { return Ok(()) };
+        let Some(mut known) = object.budgeted.as_ref().map(object::Budgeted::known) else { return Ok(()) };
+        let written = if known.stops.is_empty() { Ok(()) } else { journal::write_stops(&path, &known.stops) };
+        known.journal = Some(path);
+        written
+    }
+
+    /// Which counters of an object have stopped.
+    #[must_use]
+    pub fn stops(&self, id: ArmedId) -> Stops {
+        self.shared.object(id).map(|object| object.stops()).unwrap_or_default()
     }
 
     /// Forgets an object that is no longer armed.
@@ -107,24 +143,28 @@ impl Disarmer {
         !self.thread.is_finished()
     }
 
-    /// Ends it.
+    /// Ends it. Gives what it did, and which counters of which objects have stopped.
     #[must_use]
-    pub fn end(self) -> Disarmed {
+    pub fn end(self) -> (Disarmed, BTreeMap<ArmedId, Stops>) {
         drop(self.stop);
         let failed = match self.thread.join() {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("it panicked".to_owned()),
         };
-        let objects = self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.shared.all();
+        let stops = objects.iter().map(|(id, object)| (*id, object.stops())).filter(|(_, stops)| !stops.is_empty());
+        let stops: BTreeMap<ArmedId, Stops> = stops.collect();
         let Told { breakpoints, relinked, forbidden } = &*self.shared.told;
-        Disarmed {
-            sites: objects.values().map(|object| object.done()).sum(),
+        let disarmed = Disarmed {
+            sites: objects.iter().map(|(_, object)| object.done()).sum(),
+            stopped: stops.values().map(Stops::len).sum(),
             breakpoints: breakpoints.load(Ordering::Relaxed),
             relinked: relinked.load(Ordering::Relaxed),
             forbidden: forbidden.load(Ordering::Relaxed),
             failed,
-        }
+        };
+        (disarmed, stops)
     }
 }
 
@@ -133,6 +173,11 @@ struct Answers {
     requests: Requests,
     shared: Shared,
     relinker: Relinker,
+    lingering: Lingering,
+    /// What processes spend on hits, where that is limited.
+    ledger: Option<Ledger>,
+    /// Processes of which sites were taken because they spent too much.
+    lightened: HashSet<u32>,
     /// Processes that are left alone, and since when.
     resting: HashMap<u32, Instant>,
     /// The process that hit first: as long as it is the only one, fewer sites would help nobody.
@@ -162,6 +207,10 @@ impl Answers {
         let mut targets: BTreeMap<(u32, ArmedId), BTreeSet<Breakpoint>> = BTreeMap::new();
         let mut objects: BTreeMap<ArmedId, Arc<Object>> = BTreeMap::new();
         for asked in batch {
+            if !asked.once {
+                self.over(asked);
+                continue;
+            }
             self.later |= *self.first.get_or_insert(asked.pid) != asked.pid;
             let Some(object) = objects.get(&asked.object).cloned().or_else(|| self.shared.object(asked.object)) else {
                 continue;
@@ -185,24 +234,44 @@ impl Answers {
                 let progress = object.progress();
                 (progress.since, progress.linked)
             };
+            // Counters that go on counting would count twice what both old and new links have.
+            if self.ledger.is_some() {
+                continue;
+            }
             if self.later || self.shared.told.forbidden.load(Ordering::Relaxed) {
                 self.relinker.consider(id, since, linked);
             }
         }
     }
 
+    /// Whether a process is left alone for now.
+    fn rests(&self, pid: u32) -> bool {
+        self.shared.told.forbidden.load(Ordering::Relaxed)
+            || self.resting.get(&pid).is_some_and(|since| since.elapsed() < REST)
+    }
+
     /// Takes breakpoints out of a process.
     fn remove(&mut self, pid: u32, object: &Object, breakpoints: BTreeSet<Breakpoint>) {
-        let forbidden = &self.shared.told.forbidden;
-        if forbidden.load(Ordering::Relaxed) || self.resting.get(&pid).is_some_and(|since| since.elapsed() < REST) {
+        let breakpoints: Vec<Breakpoint> = breakpoints.into_iter().collect();
+        self.take(pid, |process| process.remove(object.links.file(), &breakpoints));
+    }
+
+    /// Takes the breakpoints at these places of the object's file out of a process.
+    fn remove_at(&mut self, pid: u32, object: &Object, offsets: &[u64]) {
+        let file = object.links.file();
+        self.take(pid, |process| process.remove(file, &process.places(file, offsets)?));
+    }
+
+    fn take(&mut self, pid: u32, remove: impl FnOnce(&Foreign) -> Result<Removed, ForeignError>) {
+        if self.rests(pid) {
             return;
         }
         self.resting.remove(&pid);
-        let breakpoints: Vec<Breakpoint> = breakpoints.into_iter().collect();
+        let forbidden = &self.shared.told.forbidden;
         let removed = Foreign::open(pid).and_then(|process| {
             // If the number was given to another process, that one is not counted.
             match self.requests.is_counted(pid) {
-                Ok(true) => process.remove(object.links.file(), &breakpoints),
+                Ok(true) => remove(&process),
                 _ => Err(ForeignError::Ended),
             }
         });

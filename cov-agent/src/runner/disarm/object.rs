@@ -1,21 +1,49 @@
 //! What the thread that disarms knows of an armed object.
 
 use crate::object::FileOffset;
-use crate::plan::{ProbePlan, Site, SlotId};
+use crate::plan::{ProbePlan, Site, SlotId, Stops};
 use crate::probe::Links;
 use crate::runner::record::slots_of;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An armed object whose probes may go.
 pub(super) struct Object {
     pub(super) links: Links,
+    /// Those of the plan, then its spare ones.
     sites: Vec<Site>,
     /// For each slot its site.
     site_of: Vec<u32>,
     /// Sites where others are likely to have probes of their own.
     shared: BTreeSet<FileOffset>,
     progress: Mutex<Progress>,
+    /// What is known where counters stop before the end.
+    pub(super) budgeted: Option<Budgeted>,
+}
+
+/// What is known of an object whose counters may stop.
+pub(super) struct Budgeted {
+    pub(super) plan: ProbePlan,
+    pub(super) known: Mutex<Known>,
+}
+
+/// How far its counters have stopped.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) stops: Stops,
+    /// The hits of the plan's sites when they were looked at last.
+    pub(super) looked: Vec<u64>,
+    /// Counters of spare sites that the kernel refused; `None` before these were armed.
+    pub(super) spare: Option<BTreeSet<SlotId>>,
+    /// Where what has stopped is written down.
+    pub(super) journal: Option<PathBuf>,
+}
+
+impl Budgeted {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How far the work is done.
@@ -30,28 +58,40 @@ pub(super) struct Progress {
 }
 
 impl Object {
-    pub(super) fn new(links: Links, plan: &ProbePlan, shared: BTreeSet<FileOffset>) -> Self {
+    /// `stops`: its counters may stop before the end.
+    pub(super) fn new(links: Links, plan: &ProbePlan, shared: BTreeSet<FileOffset>, stops: bool) -> Self {
         let mut site_of = vec![u32::MAX; plan.slots as usize];
-        for (index, site) in (0..).zip(&plan.sites) {
+        let sites: Vec<Site> = plan.sites.iter().chain(&plan.spare).copied().collect();
+        for (index, site) in (0..).zip(&sites) {
             for slot in slots_of(site.observe) {
                 if let Some(place) = site_of.get_mut(slot.0 as usize) {
                     *place = index;
                 }
             }
         }
-        let sites = plan.sites.clone();
-        let progress = Progress { done: vec![false; sites.len()], since: 0, linked: sites.len() };
-        Self { links, sites, site_of, shared, progress: Mutex::new(progress) }
+        let progress = Progress { done: vec![false; sites.len()], since: 0, linked: plan.sites.len() };
+        let budgeted = stops.then(|| Budgeted { plan: plan.clone(), known: Mutex::default() });
+        Self { links, sites, site_of, shared, progress: Mutex::new(progress), budgeted }
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All sites: those of the plan, then its spare ones.
+    pub(super) fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
     /// The site that a slot belongs to, and its number.
     pub(super) fn site(&self, slot: SlotId) -> Option<(usize, &Site)> {
         let index = *self.site_of.get(slot.0 as usize)? as usize;
         Some((index, self.sites.get(index)?))
+    }
+
+    /// Which of its counters have stopped.
+    pub(super) fn stops(&self) -> Stops {
+        self.budgeted.as_ref().map(|budgeted| budgeted.known().stops.clone()).unwrap_or_default()
     }
 
     /// Whether a site may go from a process: another tool's probe in the same place would go too.
