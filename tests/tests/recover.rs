@@ -112,6 +112,37 @@ fn counts_are_exact_where_the_program_had_ended() {
     assert!(file["cov_agent"].get("lower_bounds").is_none(), "{file}");
 }
 
+/// What had stopped counting to save time is no more exact for having been recovered.
+#[test]
+fn counters_that_had_stopped_give_lower_bounds() {
+    if !kernel() {
+        return;
+    }
+    own_run_directory("size=64m");
+    let dir = scratch();
+    let program = build(dir.path(), "cli/hot.c", "hot");
+    let mut agent = start(dir.path(), &format!("echo $$ && {} 200000 && read x && exit 7", program.display()));
+    let mut lines = BufReader::new(agent.stdout.take().unwrap()).lines();
+    let words: Vec<String> = (0..3).map(|_| lines.next().unwrap().unwrap()).collect();
+    assert_eq!(words[1..], ["begin", "400001"]);
+    signal(&agent, "-STOP");
+    agent.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let begun = Instant::now();
+    while !read_to_string(format!("/proc/{}/stat", words[0])).unwrap().contains(") Z ") {
+        assert!(begun.elapsed() < PATIENCE, "it does not end");
+        std::thread::yield_now();
+    }
+    kill(&mut agent);
+    let (coverage, json) = recovered(dir.path());
+    let lines = &coverage.file("hot.c").lines;
+    assert!((1000..100_000).contains(&lines[&11]), "{lines:?}");
+    assert_eq!((lines[&5], lines[&17], lines[&19], lines[&27]), (1, 0, 1, 1));
+    let (_, file) = json["files"].as_object().unwrap().iter().next().unwrap();
+    let bounds: Vec<u64> =
+        file["cov_agent"]["lower_bounds"].as_array().unwrap().iter().map(|line| line.as_u64().unwrap()).collect();
+    assert!(bounds.contains(&11) && !bounds.contains(&5) && !bounds.contains(&27), "{bounds:?}");
+}
+
 #[test]
 fn a_later_start_tells_and_discarding_ends_it() {
     if !kernel() {

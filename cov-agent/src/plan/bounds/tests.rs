@@ -89,6 +89,48 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+#[test]
+fn what_is_under_way_is_taken_off() {
+    let terms = |terms: &[(u32, i32)]| -> Vec<Term> {
+        terms.iter().map(|&(slot, coefficient)| Term { slot: SlotId(slot), coefficient }).collect()
+    };
+    let line = |line, count: &[(u32, i32)], steady| {
+        let seen = vec![terms(&[(2, 1)])];
+        LineFormula { file: FileId(0), line, count: terms(count), exact: true, seen, lasting: true, steady }
+    };
+    let formulas = vec![
+        line(1, &[(0, 1), (1, -1)], true),
+        line(2, &[(0, 2), (1, -1)], true),
+        line(3, &[(0, 1), (1, -1)], false),
+        line(4, &[(0, 1), (1, 1)], true),
+        line(5, &[(0, 1)], true),
+    ];
+    let plan = plan(formulas, 3);
+    let mut stops = Stops::default();
+    // While it is read, the second counter goes on from 60 to 61.
+    stops.stop(&plan, &BTreeSet::from([SlotId(1)]), &[100, 60, 1], &[103, 61, 1], 4);
+    let told = |counters: &[u64], all: &[u64]| -> Vec<(u64, bool)> {
+        let line = |(n, formula)| stops.line(n, formula, counters, all);
+        plan.lines.iter().enumerate().map(line).map(|line| (line.count, line.exact)).collect()
+    };
+    let all = [500, 70, 1];
+    let bounds = [(100 - 61 - 4, false), (200 - 61 - 8, false), (1, false), (570, false), (500, true)];
+    assert_eq!(told(&all, &all), bounds);
+    // Of a part of the run nothing is known of what is subtracted.
+    assert_eq!(told(&[7, 0, 1], &all), [(1, false), (1, false), (1, false), (7, false), (7, true)]);
+    // What was not seen is not executed.
+    assert_eq!(told(&[5, 5, 0], &[5, 5, 0])[0], (0, true));
+    // A bound stays what it was when its first counter stopped.
+    let mut more = stops.clone();
+    more.stop(&plan, &BTreeSet::from([SlotId(0), SlotId(1)]), &all, &all, 4);
+    assert_eq!(more.line(0, &plan.lines[0], &all, &all).count, 35);
+    assert!(more.has(SlotId(0)) && !stops.has(SlotId(0)) && more.len() == 2);
+    // Until something else tells, a counter that alone tells of a line must go on.
+    assert_eq!(needed(&plan, &[5, 5, 0], None), BTreeSet::from([SlotId(2)]));
+    assert!(needed(&plan, &[5, 5, 0], Some(&BTreeSet::new())).is_empty());
+    assert_eq!(needed(&plan, &[5, 5, 0], Some(&BTreeSet::from([SlotId(2)]))), BTreeSet::from([SlotId(2)]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
