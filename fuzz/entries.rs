@@ -73,7 +73,7 @@ pub(crate) fn object(bytes: &[u8]) -> bool {
         scope: Scope::Whole,
         aim: Aim::Hits,
         branches: true,
-        stops: true,
+        freezes: true,
     };
     drop(evaluate(&plan(&object, &hits), &[]));
     let plan = plan(&object, &PlanOptions { aim: Aim::Counts, ..hits });

@@ -154,7 +154,7 @@ impl Setup {
             scope,
             aim: self.aim,
             branches: self.branches,
-            stops: self.budget.is_some(),
+            freezes: self.budget.is_some(),
         })
     }
 

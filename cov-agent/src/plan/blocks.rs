@@ -158,7 +158,7 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
         _ => Choice::all(&used),
     };
     let mut choice = choice;
-    let evidence = (options.stops && options.aim == Aim::Counts && resolved).then(|| {
+    let evidence = (options.freezes && options.aim == Aim::Counts && resolved).then(|| {
         let told = tell(&cfg, &flow, &sums, &choice.probes, Ask::WAYS);
         told.more.iter().for_each(|&piece| choice.add(piece));
         let spare = tell(&cfg, &flow, &sums, &choice.probes, Ask::PIECES);
@@ -307,7 +307,7 @@ fn assemble(
     options: &PlanOptions<'_>,
 ) -> ProbePlan {
     let PlanOptions { aim, .. } = *options;
-    let stops = options.stops && aim == Aim::Counts;
+    let freezes = options.freezes && aim == Aim::Counts;
     let (mut sites, mut spare) = (Vec::new(), Vec::new());
     let mut base = 0u32;
     let mut lines: BTreeMap<(FileId, u32), Total> = BTreeMap::new();
@@ -331,7 +331,7 @@ fn assemble(
             let Some((file, line)) = copy.decl else { continue };
             let total = functions.entry((file, line, &*copy.name)).or_default();
             answer.expand(sum, base, &mut total.count);
-            if stops {
+            if freezes {
                 total.tell(&answer, base, before + n, seen);
             }
         }
@@ -360,7 +360,7 @@ fn assemble(
         seen: if total.late { vec![terms(&total.count)] } else { total.seen() },
         count: terms(&total.count),
         exact: !total.inexact,
-        lasting: stops && !total.passing && !total.late,
+        lasting: freezes && !total.passing && !total.late,
         steady: !total.unsteady && !preempts(file),
     };
     let function = |((file, line, name), total): ((FileId, u32, &str), Total)| FunctionFormula {
@@ -369,7 +369,7 @@ fn assemble(
         line,
         count: terms(&total.count),
         seen: total.seen(),
-        lasting: stops && !total.passing,
+        lasting: freezes && !total.passing,
         steady: !total.unsteady && !preempts(file),
     };
     let ways = ways.into_iter().map(|((file, line, shape, jump, number, to), count)| WayFormula {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The counters of an object that have stopped, and what was certain before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stops {
+pub struct Frozen {
     slots: BTreeSet<SlotId>,
     /// Lower bounds of lines that subtract such a counter, by index.
     lines: BTreeMap<u32, u64>,
@@ -41,7 +41,7 @@ impl Formula for FunctionFormula {
     }
 }
 
-impl Stops {
+impl Frozen {
     /// Whether none has stopped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -63,7 +63,7 @@ impl Stops {
     /// Takes note that counters of `plan` will stop: those in `slots`, which still count everywhere. `first` and then
     /// `second` are what all counters were just now, one read after the other; at most `walks` ways through the code are
     /// under way.
-    pub fn stop(&mut self, plan: &ProbePlan, slots: &BTreeSet<SlotId>, first: &[u64], second: &[u64], walks: u64) {
+    pub fn freeze(&mut self, plan: &ProbePlan, slots: &BTreeSet<SlotId>, first: &[u64], second: &[u64], walks: u64) {
         let new: BTreeSet<SlotId> = slots.difference(&self.slots).copied().collect();
         for (formulas, known) in [
             (plan.lines.iter().map(Formula::parts).collect::<Vec<_>>(), &mut self.lines),

@@ -33,7 +33,7 @@ mod tests;
 mod types;
 mod x86_64;
 
-pub use bounds::{Stops, needed};
+pub use bounds::{Frozen, needed};
 pub use check::still_holds;
 pub use eval::{FunctionResult, LineResult, evaluate, evaluate_functions, evaluate_line, evaluate_ways, sum};
 pub use marks::{Framework, MarkAct, MarkSite, marks};
@@ -59,9 +59,9 @@ pub struct PlanOptions<'a> {
     pub branches: bool,
     /// What its counters are to tell.
     pub aim: Aim,
-    /// Whether counters may stop before the end: then what tells that a line was executed subtracts nothing, and there are
+    /// Whether counters may freeze, that is, stop before the end: then what tells that a line was executed subtracts nothing, and there are
     /// [spare sites](ProbePlan::spare).
-    pub stops: bool,
+    pub freezes: bool,
 }
 
 /// From where to where a plan's counters count, which decides what may be concluded from them.

@@ -99,7 +99,7 @@ proptest! {
         let reachable = reachable(&code, *at, [*at, at + CODE as u64 / 2]);
         for (scope, aim) in [(Scope::Whole, Aim::Counts), (Scope::Part, Aim::Counts), (Scope::Whole, Aim::Hits)] {
             let began = Instant::now();
-            let plan = plan(&object, &PlanOptions { wanted: &|_| true, selection: Selection::default(), scope, aim, branches: true, stops: true });
+            let plan = plan(&object, &PlanOptions { wanted: &|_| true, selection: Selection::default(), scope, aim, branches: true, freezes: true });
             prop_assert!(began.elapsed() < Duration::from_secs(5));
             for site in &plan.sites {
                 let addr = site.addr.0;

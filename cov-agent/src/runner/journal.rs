@@ -7,7 +7,7 @@
 use super::record::Counts;
 use super::{Measured, record};
 use crate::coverage::{CoverageCollector, LossKind, RunId};
-use crate::plan::Stops;
+use crate::plan::Frozen;
 use crate::probe::{ArmedId, Kernel, Pins, ProbeError};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::process::geteuid;
@@ -163,9 +163,9 @@ impl Journal {
         Ok(number)
     }
 
-    /// The file that says which counters of the object `name` have stopped; see [`write_stops`].
-    pub(super) fn stops(&self, name: u32) -> PathBuf {
-        stops_file(&self.directory, name)
+    /// The file that says which counters of the object `name` have stopped; see [`write_frozen`].
+    pub(super) fn frozen(&self, name: u32) -> PathBuf {
+        frozen_file(&self.directory, name)
     }
 
     /// Writes down that the object `name` was disarmed while processes were amid running it.
@@ -281,10 +281,10 @@ impl Interrupted {
             let one = || -> Result<(Measured, Vec<u64>), JournalError> {
                 let mut measured: Measured =
                     read(&File::open(&file).map_err(in_file(&file))?).map_err(in_file(&file))?;
-                let stops = stops_file(directory, name);
+                let stops = frozen_file(directory, name);
                 match File::open(&stops) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    opened => measured.stops = opened.and_then(|file| read(&file)).map_err(in_file(&stops))?,
+                    opened => measured.frozen = opened.and_then(|file| read(&file)).map_err(in_file(&stops))?,
                 }
                 let counters = pins.counters(&name.to_string(), measured.plan.slots)?;
                 Ok((measured, counters))
@@ -315,12 +315,12 @@ impl Interrupted {
 }
 
 /// The file that says which counters of an object have stopped.
-fn stops_file(directory: &Path, name: u32) -> PathBuf {
-    directory.join(format!("{name}.stops"))
+fn frozen_file(directory: &Path, name: u32) -> PathBuf {
+    directory.join(format!("{name}.frozen"))
 }
 
 /// Writes down at `path`, a file that [`Journal::stops`] names, which counters of an object have stopped. It appears whole.
-pub(super) fn write_stops(path: &Path, stops: &Stops) -> io::Result<()> {
+pub(super) fn write_frozen(path: &Path, stops: &Frozen) -> io::Result<()> {
     let part = path.with_extension("part");
     match fs::remove_file(&part) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

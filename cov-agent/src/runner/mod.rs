@@ -6,6 +6,7 @@ mod cache;
 mod contexts;
 mod disarm;
 mod journal;
+mod lightening;
 mod lingering;
 mod marks;
 mod naming;
@@ -31,13 +32,12 @@ use record::Counts;
 
 use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::object;
-use crate::plan::{ProbePlan, SlotId, Stops};
+use crate::plan::{Frozen, ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, KernelLosses, ProbeError};
 use crate::process::Ending;
 use crate::process::gate::Key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 
 /// Measures processes with one kernel.
@@ -81,23 +81,7 @@ struct Measured {
     dead: BTreeSet<SlotId>,
     /// Counters that have stopped before the end; written down apart.
     #[serde(skip)]
-    stops: Stops,
-}
-
-impl ArmedObject {
-    /// Takes it from the thread that disarms.
-    fn let_go(&mut self, disarmer: Option<&Disarmer>) {
-        self.take_stops(disarmer);
-        if let Some(disarmer) = disarmer {
-            disarmer.forget(self.id);
-        }
-    }
-
-    /// Takes note of the counters that have stopped.
-    fn take_stops(&mut self, disarmer: Option<&Disarmer>) {
-        let stops = disarmer.map(|disarmer| disarmer.stops(self.id)).filter(|stops| !stops.is_empty());
-        self.measured.stops = stops.unwrap_or_else(|| std::mem::take(&mut self.measured.stops));
-    }
+    frozen: Frozen,
 }
 
 impl<K: Kernel> CoverageTestRunner<K> {
@@ -120,17 +104,6 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// [parts](crate::plan::Scope::Part) of runs, which a context is.
     pub fn name_contexts(&mut self, naming: Naming, limit: usize) {
         self.contexts = Some(Contexts::new(naming, limit));
-    }
-
-    /// Has a thread disarm what has done its work, or costs more than the `budget`, if the kernel's hits ask for that.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub fn disarm_when_done(&mut self, lingering: &Lingering, budget: Option<Budget>) -> io::Result<()> {
-        if let Some(requests) = self.kernel.requests() {
-            self.disarmer = Some(Disarmer::start(requests, lingering.clone(), budget)?);
-        }
-        Ok(())
     }
 
     /// The kernel.
@@ -178,7 +151,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 let detail = format!("{} at {}: {}", path.display(), site.addr, refused.reason);
                 self.collector.losses_mut().add_detail(LossKind::UnprobeableSites, detail);
             }
-            let measured = Measured { path, plan, dead, stops: Stops::default() };
+            let measured = Measured { path, plan, dead, frozen: Frozen::default() };
             self.armed.push(ArmedObject {
                 id: armed.id,
                 version,
@@ -208,9 +181,9 @@ impl<K: Kernel> CoverageTestRunner<K> {
         self.armed.iter_mut().filter(|object| object.journaled.is_none()).try_for_each(|object| {
             let name = journal.add(&mut self.kernel, object.id, &object.measured)?;
             object.journaled = Some(name);
-            let path = journal.stops(name);
+            let path = journal.frozen(name);
             let written =
-                self.disarmer.as_ref().map_or(Ok(()), |disarmer| disarmer.write_stops(object.id, path.clone()));
+                self.disarmer.as_ref().map_or(Ok(()), |disarmer| disarmer.write_frozen(object.id, path.clone()));
             written.map_err(|source| JournalError::File { path, source })
         })
     }
@@ -296,7 +269,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
         for object in &mut self.armed {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
-                    object.take_stops(self.disarmer.as_ref());
+                    object.take_frozen(self.disarmer.as_ref());
                     let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
                     record::record(&self.collector, &object.measured, counts, &[]);
                     object.told = counters;
@@ -366,17 +339,6 @@ impl<K: Kernel> CoverageTestRunner<K> {
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits
-    }
-
-    /// Ends the thread that disarms, if there is one, and tells what it did.
-    pub fn end_disarming(&mut self) -> Option<Disarmed> {
-        let (disarmed, mut stops) = self.disarmer.take()?.end();
-        for object in &mut self.armed {
-            if let Some(stops) = stops.remove(&object.id) {
-                object.measured.stops = stops;
-            }
-        }
-        Some(disarmed)
     }
 
     /// Turns the counters, as they are now, into line counts. Probes stay armed and are forgotten:

@@ -35,14 +35,14 @@ pub(super) type ContextHits = (Arc<str>, BTreeMap<u32, u64>);
 
 /// Records what the counters of `object` say of its lines; and those of hits in contexts, which are not among them.
 pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: Counts<'_>, contexts: &[ContextHits]) {
-    let Measured { plan, stops, .. } = object;
+    let Measured { plan, frozen, .. } = object;
     let Counts { new: counters, all } = counts;
     collector.object(plan.object.to_string(), object.path.display().to_string());
     let files = Files::new(collector, &plan.files, &plan.object.to_string());
     let mut inconsistent = 0u64;
     for (n, formula) in plan.lines.iter().enumerate() {
         let result = match plan.aim {
-            Aim::Counts => stops.line(n, formula, counters, all),
+            Aim::Counts => frozen.line(n, formula, counters, all),
             Aim::Hits => plan::evaluate_line(plan.aim, formula, counters),
         };
         let Some(file) = files.get(formula.file) else { continue };
@@ -50,14 +50,14 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: C
             Some(counter) => file.lock().record(formula.line, counter, ""),
             None => file.lock().unmeasurable(formula.line, REFUSED),
         }
-        let told = plan.aim == Aim::Counts && formula.exact && !stops.touch(formula);
+        let told = plan.aim == Aim::Counts && formula.exact && !frozen.touch(formula);
         inconsistent += u64::from(told && !result.exact && !is_dead(formula, &object.dead));
     }
     for ((n, formula), result) in plan.functions.iter().enumerate().zip(plan::evaluate_functions(plan, counters)) {
         let dead = formula.count.iter().any(|term| object.dead.contains(&term.slot));
         if let Some(file) = files.get(formula.file) {
             let (count, exact) = match plan.aim {
-                Aim::Counts => stops.function(n, formula, counters, all),
+                Aim::Counts => frozen.function(n, formula, counters, all),
                 Aim::Hits => (result.count, result.exact),
             };
             let counter = match exact && !dead {
@@ -74,9 +74,9 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: C
             file.lock().unmeasurable(line.line, line.reason.to_string());
         }
     }
-    if !stops.is_empty() && counters == all {
+    if !frozen.is_empty() && counters == all {
         let mut losses = collector.losses_mut();
-        losses.add(LossKind::DisarmedCounters, stops.len() as u64);
+        losses.add(LossKind::DisarmedCounters, frozen.len() as u64);
         losses.describe(LossKind::DisarmedCounters, BEYOND);
     }
     if inconsistent > 0 {

@@ -32,8 +32,8 @@ pub(super) fn run(args: &PlanArgs, settings: &Settings, console: Console) -> Res
     let prices = args.prices.map_or(Prices::TYPICAL, |[emulated, single_stepped]| Prices { emulated, single_stepped });
     let scope = if args.part { Scope::Part } else { Scope::Whole };
     let planned = setup.planning(&setup.files(), scope, |options| {
-        let PlanOptions { wanted, ref selection, scope, branches, stops, .. } = *options;
-        let options = PlanOptions { wanted, selection: *selection, scope, aim, branches, stops };
+        let PlanOptions { wanted, ref selection, scope, branches, freezes, .. } = *options;
+        let options = PlanOptions { wanted, selection: *selection, scope, aim, branches, freezes };
         let (object, plan) = read_and_plan(candidate, &setup.search, &options)?;
         let survey = survey(&object, &options);
         Ok((object, plan, survey))

@@ -106,11 +106,11 @@ fn what_is_under_way_is_taken_off() {
         line(5, &[(0, 1)], true),
     ];
     let plan = plan(formulas, 3);
-    let mut stops = Stops::default();
+    let mut frozen = Frozen::default();
     // While it is read, the second counter goes on from 60 to 61.
-    stops.stop(&plan, &BTreeSet::from([SlotId(1)]), &[100, 60, 1], &[103, 61, 1], 4);
+    frozen.freeze(&plan, &BTreeSet::from([SlotId(1)]), &[100, 60, 1], &[103, 61, 1], 4);
     let told = |counters: &[u64], all: &[u64]| -> Vec<(u64, bool)> {
-        let line = |(n, formula)| stops.line(n, formula, counters, all);
+        let line = |(n, formula)| frozen.line(n, formula, counters, all);
         plan.lines.iter().enumerate().map(line).map(|line| (line.count, line.exact)).collect()
     };
     let all = [500, 70, 1];
@@ -121,10 +121,10 @@ fn what_is_under_way_is_taken_off() {
     // What was not seen is not executed.
     assert_eq!(told(&[5, 5, 0], &[5, 5, 0])[0], (0, true));
     // A bound stays what it was when its first counter stopped.
-    let mut more = stops.clone();
-    more.stop(&plan, &BTreeSet::from([SlotId(0), SlotId(1)]), &all, &all, 4);
+    let mut more = frozen.clone();
+    more.freeze(&plan, &BTreeSet::from([SlotId(0), SlotId(1)]), &all, &all, 4);
     assert_eq!(more.line(0, &plan.lines[0], &all, &all).count, 35);
-    assert!(more.has(SlotId(0)) && !stops.has(SlotId(0)) && more.len() == 2);
+    assert!(more.has(SlotId(0)) && !frozen.has(SlotId(0)) && more.len() == 2);
     // Until something else tells, a counter that alone tells of a line must go on.
     assert_eq!(needed(&plan, &[5, 5, 0], None), BTreeSet::from([SlotId(2)]));
     assert!(needed(&plan, &[5, 5, 0], Some(&BTreeSet::new())).is_empty());
@@ -193,7 +193,7 @@ proptest! {
         let mut counters = vec![0; slots.0.len()];
         let mut armed_spare = false;
         let mut stopped: BTreeSet<(SlotId, usize)> = BTreeSet::new();
-        let mut stops = Stops::default();
+        let mut frozen = Frozen::default();
         let mut hit = |thread: usize, var: Var, armed_spare: bool, stopped: &BTreeSet<(SlotId, usize)>, counters: &mut Vec<u64>| {
             *truth.entry(var).or_default() += 1;
             if let Some(slot) = slots.0.get(&var)
@@ -221,7 +221,7 @@ proptest! {
                     let counted = of_piece.iter().any(|slot| counters[slot.0 as usize] > 0);
                     let free = of_piece.iter().all(|slot| counters[slot.0 as usize] > 0 || !needed.contains(slot));
                     if counted && free {
-                        stops.stop(&plan, &of_piece, &counters, &counters, 3);
+                        frozen.freeze(&plan, &of_piece, &counters, &counters, 3);
                         of_piece.iter().for_each(|slot| stopped.extend((from..3).map(|thread| (*slot, thread))));
                     }
                 }
@@ -235,10 +235,10 @@ proptest! {
         }
         for (n, formula) in plan.lines.iter().enumerate() {
             let true_count: u64 = asked[n].iter().map(|var| truth.get(var).copied().unwrap_or(0)).sum();
-            let result = stops.line(n, formula, &counters, &counters);
+            let result = frozen.line(n, formula, &counters, &counters);
             // Where a thread is killed amid the code, each of its sums may be off by as much as it adds.
             let slack: u64 = if killed { formula.count.iter().map(|t| u64::from(t.coefficient.unsigned_abs())).sum() } else { 0 };
-            prop_assert!(result.count <= true_count + slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}, {stops:?}");
+            prop_assert!(result.count <= true_count + slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}, {frozen:?}");
             prop_assert!(!result.exact || result.count.abs_diff(true_count) <= slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}");
             prop_assert!(killed || !formula.lasting || result.hit == (true_count > 0), "line {n}: {result:?}, in truth {true_count}: {formula:?}");
         }

@@ -107,13 +107,13 @@ impl Cache {
     /// The key of the plan of an object with these bytes. `None`: it depends on what no key tells.
     pub(super) fn key(&self, bytes: &[u8], options: &PlanOptions<'_>) -> Option<Key> {
         // Whatever is added to the options must be told apart here.
-        let PlanOptions { wanted: _, selection, scope, branches, aim, stops } = options;
+        let PlanOptions { wanted: _, selection, scope, branches, aim, freezes } = options;
         if !selection.is_everything() {
             return None;
         }
         let chunks: Vec<[u8; 32]> = bytes.par_chunks(CHUNK).map(|chunk| Sha256::digest(chunk).into()).collect();
         let mut hash = Sha256::new();
-        for text in [entry::MAGIC, env!("PLANNER"), &format!("{scope:?} {branches} {aim:?} {stops}"), &self.shape] {
+        for text in [entry::MAGIC, env!("PLANNER"), &format!("{scope:?} {branches} {aim:?} {freezes}"), &self.shape] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }

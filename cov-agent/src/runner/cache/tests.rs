@@ -46,7 +46,7 @@ impl Place {
             scope: Scope::Whole,
             branches: false,
             aim,
-            stops: false,
+            freezes: false,
         };
         prepare(vec![candidate], &DebugSearch::default(), &options, Some(cache), &|| ())
     }

@@ -12,7 +12,7 @@ pub use budget::Budget;
 
 use super::{Lingering, journal};
 use crate::object::FileOffset;
-use crate::plan::{ProbePlan, Stops};
+use crate::plan::{Frozen, ProbePlan};
 use crate::probe::{ArmedId, Asked, Links, Requests};
 use crate::process::{Breakpoint, Foreign, ForeignError, Removed};
 use budget::Ledger;
@@ -118,18 +118,18 @@ impl Disarmer {
     ///
     /// # Errors
     /// Some have already, and that cannot be written.
-    pub fn write_stops(&self, id: ArmedId, path: PathBuf) -> io::Result<()> {
+    pub fn write_frozen(&self, id: ArmedId, path: PathBuf) -> io::Result<()> {
         let Some(object) = self.shared.object(id) else { return Ok(()) };
         let Some(mut known) = object.budgeted.as_ref().map(object::Budgeted::known) else { return Ok(()) };
-        let written = if known.stops.is_empty() { Ok(()) } else { journal::write_stops(&path, &known.stops) };
+        let written = if known.frozen.is_empty() { Ok(()) } else { journal::write_frozen(&path, &known.frozen) };
         known.journal = Some(path);
         written
     }
 
     /// Which counters of an object have stopped.
     #[must_use]
-    pub fn stops(&self, id: ArmedId) -> Stops {
-        self.shared.object(id).map(|object| object.stops()).unwrap_or_default()
+    pub fn frozen(&self, id: ArmedId) -> Frozen {
+        self.shared.object(id).map(|object| object.frozen()).unwrap_or_default()
     }
 
     /// Forgets an object that is no longer armed.
@@ -145,7 +145,7 @@ impl Disarmer {
 
     /// Ends it. Gives what it did, and which counters of which objects have stopped.
     #[must_use]
-    pub fn end(self) -> (Disarmed, BTreeMap<ArmedId, Stops>) {
+    pub fn end(self) -> (Disarmed, BTreeMap<ArmedId, Frozen>) {
         drop(self.stop);
         let failed = match self.thread.join() {
             Ok(Ok(())) => None,
@@ -153,12 +153,12 @@ impl Disarmer {
             Err(_) => Some("it panicked".to_owned()),
         };
         let objects = self.shared.all();
-        let stops = objects.iter().map(|(id, object)| (*id, object.stops())).filter(|(_, stops)| !stops.is_empty());
-        let stops: BTreeMap<ArmedId, Stops> = stops.collect();
+        let stops = objects.iter().map(|(id, object)| (*id, object.frozen())).filter(|(_, stops)| !stops.is_empty());
+        let stops: BTreeMap<ArmedId, Frozen> = stops.collect();
         let Told { breakpoints, relinked, forbidden } = &*self.shared.told;
         let disarmed = Disarmed {
             sites: objects.iter().map(|(_, object)| object.done()).sum(),
-            stopped: stops.values().map(Stops::len).sum(),
+            stopped: stops.values().map(Frozen::len).sum(),
             breakpoints: breakpoints.load(Ordering::Relaxed),
             relinked: relinked.load(Ordering::Relaxed),
             forbidden: forbidden.load(Ordering::Relaxed),

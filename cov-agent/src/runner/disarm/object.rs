@@ -1,7 +1,7 @@
 //! What the thread that disarms knows of an armed object.
 
 use crate::object::FileOffset;
-use crate::plan::{ProbePlan, Site, SlotId, Stops};
+use crate::plan::{Frozen, ProbePlan, Site, SlotId};
 use crate::probe::Links;
 use crate::runner::record::slots_of;
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ pub(super) struct Budgeted {
 /// How far its counters have stopped.
 #[derive(Default)]
 pub(super) struct Known {
-    pub(super) stops: Stops,
+    pub(super) frozen: Frozen,
     /// The hits of the plan's sites when they were looked at last.
     pub(super) looked: Vec<u64>,
     /// Counters of spare sites that the kernel refused; `None` before these were armed.
@@ -90,8 +90,8 @@ impl Object {
     }
 
     /// Which of its counters have stopped.
-    pub(super) fn stops(&self) -> Stops {
-        self.budgeted.as_ref().map(|budgeted| budgeted.known().stops.clone()).unwrap_or_default()
+    pub(super) fn frozen(&self) -> Frozen {
+        self.budgeted.as_ref().map(|budgeted| budgeted.known().frozen.clone()).unwrap_or_default()
     }
 
     /// Whether a site may go from a process: another tool's probe in the same place would go too.

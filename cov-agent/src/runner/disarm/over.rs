@@ -82,17 +82,17 @@ impl Answers {
             still = needed(plan, &object.links.counters(), known.spare.as_ref());
         }
         sites.retain(|index| !slots(index).any(|slot| still.contains(&slot)));
-        let stopping: BTreeSet<SlotId> = sites.iter().flat_map(slots).filter(|slot| !known.stops.has(*slot)).collect();
+        let stopping: BTreeSet<SlotId> = sites.iter().flat_map(slots).filter(|slot| !known.frozen.has(*slot)).collect();
         if stopping.is_empty() {
             return sites;
         }
         let walks = || self.requests.counted().unwrap_or_default().into_iter().map(threads).sum::<u64>() * AMID;
         let before = walks();
         let (first, second) = (object.links.counters(), object.links.counters());
-        let Known { stops, journal, .. } = &mut *known;
-        stops.stop(plan, &stopping, &first, &second, before.max(walks()).max(AMID));
+        let Known { frozen, journal, .. } = &mut *known;
+        frozen.freeze(plan, &stopping, &first, &second, before.max(walks()).max(AMID));
         // Before anything stops: otherwise a killed agent's counts would be taken for exact.
-        match journal.as_ref().map(|path| journal::write_stops(path, stops)) {
+        match journal.as_ref().map(|path| journal::write_frozen(path, frozen)) {
             Some(Err(_)) => BTreeSet::new(),
             _ => sites,
         }
@@ -129,7 +129,10 @@ fn stopped(object: &Object) -> Vec<usize> {
     let Some(budgeted) = &object.budgeted else { return Vec::new() };
     let known = budgeted.known();
     let sites = budgeted.plan.sites.iter().enumerate();
-    sites.filter(|(_, site)| slots_of(site.observe).any(|slot| known.stops.has(slot))).map(|(index, _)| index).collect()
+    sites
+        .filter(|(_, site)| slots_of(site.observe).any(|slot| known.frozen.has(slot)))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 fn has_stopped(objects: &[(ArmedId, Arc<Object>)], n: usize, index: usize) -> bool {

@@ -1,0 +1,45 @@
+//! Probes that go before the end: who takes them out, and what is then known of their counters.
+
+use super::{ArmedObject, Budget, CoverageTestRunner, Disarmed, Disarmer, Lingering};
+use crate::probe::Kernel;
+use std::io;
+
+impl ArmedObject {
+    /// Takes it from the thread that disarms.
+    pub(super) fn let_go(&mut self, disarmer: Option<&Disarmer>) {
+        self.take_frozen(disarmer);
+        if let Some(disarmer) = disarmer {
+            disarmer.forget(self.id);
+        }
+    }
+
+    /// Takes note of the counters that have stopped.
+    pub(super) fn take_frozen(&mut self, disarmer: Option<&Disarmer>) {
+        let stops = disarmer.map(|disarmer| disarmer.frozen(self.id)).filter(|stops| !stops.is_empty());
+        self.measured.frozen = stops.unwrap_or_else(|| std::mem::take(&mut self.measured.frozen));
+    }
+}
+
+impl<K: Kernel> CoverageTestRunner<K> {
+    /// Has a thread disarm what has done its work, or costs more than the `budget`, if the kernel's hits ask for that.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn disarm_when_done(&mut self, lingering: &Lingering, budget: Option<Budget>) -> io::Result<()> {
+        if let Some(requests) = self.kernel.requests() {
+            self.disarmer = Some(Disarmer::start(requests, lingering.clone(), budget)?);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread that disarms, if there is one, and tells what it did.
+    pub fn end_disarming(&mut self) -> Option<Disarmed> {
+        let (disarmed, mut stops) = self.disarmer.take()?.end();
+        for object in &mut self.armed {
+            if let Some(stops) = stops.remove(&object.id) {
+                object.measured.frozen = stops;
+            }
+        }
+        Some(disarmed)
+    }
+}
