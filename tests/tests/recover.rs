@@ -120,7 +120,7 @@ fn counters_that_had_stopped_give_lower_bounds() {
     }
     own_run_directory("size=64m");
     let dir = scratch();
-    let program = build(dir.path(), "cli/hot.c", "hot");
+    let program = compile(dir.path(), "cli/hot.c", "hot", &[]);
     let mut agent = start(dir.path(), &format!("echo $$ && {} 200000 && read x && exit 7", program.display()));
     let mut lines = BufReader::new(agent.stdout.take().unwrap()).lines();
     let words: Vec<String> = (0..3).map(|_| lines.next().unwrap().unwrap()).collect();

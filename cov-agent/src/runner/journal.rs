@@ -319,7 +319,7 @@ fn frozen_file(directory: &Path, name: u32) -> PathBuf {
     directory.join(format!("{name}.frozen"))
 }
 
-/// Writes down at `path`, a file that [`Journal::stops`] names, which counters of an object have stopped. It appears whole.
+/// Writes down at `path`, a file that [`Journal::frozen`] names, which counters of an object have stopped. It appears whole.
 pub(super) fn write_frozen(path: &Path, stops: &Frozen) -> io::Result<()> {
     let part = path.with_extension("part");
     match fs::remove_file(&part) {
