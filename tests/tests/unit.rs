@@ -1,7 +1,9 @@
 //! The unit file for systemd: what systemd itself says of it, and that the capabilities that it grants are enough, and
 //! none is too many.
 
-use cov_tests::{Agent, Outcome, SHARED, agent_path, compile, compile_text, kernel, scratch, workspace};
+use cov_tests::{
+    Agent, Coverage, Outcome, SHARED, agent_path, compile, compile_text, fixture, kernel, scratch, work, workspace,
+};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -32,6 +34,68 @@ fn systemd_has_nothing_to_say_against_it() {
     let said = String::from_utf8_lossy(&verified.stderr);
     // Units of the machine's own may have faults of their own.
     assert!(verified.status.success() && !said.contains("cov-agent"), "{said}");
+}
+
+/// Makes a machine of its own of namespaces, with the units that lie in `$1`, and runs systemd as its first process.
+const MACHINE: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib
+mount -t cgroup2 none /sys/fs/cgroup
+mkdir /run/etc
+cp /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache /run/etc/
+echo uninitialized > /run/etc/machine-id
+mount --bind /run/etc /etc
+export container=test SYSTEMD_UNIT_PATH=$1
+exec /lib/systemd/systemd --system --unit=test.service --log-target=null --show-status=no
+"#;
+
+/// systemd itself starts it, hears that it is ready, has it write its results, and stops it.
+#[test]
+fn systemd_runs_it() {
+    const TEST: &str = "set -x; cd $DIR; ./work 3; ./work 4; systemctl show -p ActiveState cov-agent; \
+                        systemctl --no-block reload cov-agent; ./work 5; systemctl --no-block stop cov-agent; \
+                        while systemctl show -p ActiveState cov-agent | grep -v =inactive; do :; done; \
+                        systemctl show -p Result,ExecMainStatus cov-agent; cp -r /var/lib/cov-agent/coverage result; \
+                        kill -s RTMIN+13 1";
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let path = dir.path().canonicalize().unwrap();
+    let text = std::fs::read_to_string(fixture("c/work.c")).unwrap();
+    compile_text(&path, "work", &text);
+    let here = path.to_str().unwrap();
+    let units = path.join("units");
+    std::fs::create_dir(&units).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(units.join(name), text).unwrap();
+    for target in ["sysinit", "basic", "shutdown", "multi-user"] {
+        write(&format!("{target}.target"), "[Unit]\nDescription=A target\n");
+    }
+    let unit = unit().replace("/usr/local/bin/cov-agent", agent_path().to_str().unwrap()).replace("/srv/ci", here);
+    write("cov-agent.service", &unit);
+    let script = TEST.replace("$DIR", here);
+    write(
+        "test.service",
+        &format!(
+            "[Unit]\nAfter=cov-agent.service\nWants=cov-agent.service\nDefaultDependencies=no\n[Service]\nType=oneshot\n\
+             ExecStart=/bin/sh -c '{script}'\nStandardOutput=file:{here}/said\nStandardError=file:{here}/done\n"
+        ),
+    );
+    let machine = Command::new("timeout")
+        .args(["--signal=KILL", "60", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"])
+        .args(["--cgroup", "--mount-proc", "/bin/sh", "-c", MACHINE, "machine"])
+        .arg(&units)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+    let said = format!("{}{}{}", String::from_utf8_lossy(&machine.stderr), read("done"), read("said"));
+    let has = |line: &str| read("said").lines().any(|said| said == line);
+    assert!(has("ActiveState=active") && has("Result=success") && has("ExecMainStatus=0"), "{said}");
+    let coverage = Coverage::read_lcov(&path.join("result/lcov.info"));
+    assert_eq!(coverage.file("work.c").lines, work(3, 12), "{said}");
 }
 
 /// Which sources have counts when `cov-agent watch` has no other capabilities than these, no new privileges and no memory
