@@ -1,10 +1,11 @@
 //! The command line, as clap reads it.
 
+use super::context_args::ContextArgs;
 use super::cost_args::CostArgs;
 use super::data_args::{AnnotateArgs, CheckArgs, ConfigArgs, ConvertArgs, MergeArgs, ReportArgs, TestsArgs, WhoArgs};
-use super::object_args::PlanArgs;
+use super::object_args::{DoctorArgs, PlanArgs};
 use super::plan_args::{CacheArgs, SelectionArgs};
-use crate::config::{ContextFrom, Python};
+use crate::config::Python;
 use crate::format::Format;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -197,10 +198,9 @@ pub struct RunArgs {
     /// Measure the program's own process only, not those that it starts
     #[arg(long)]
     pub no_follow: bool,
-    /// Tell apart what each test ran (test), or each executed program: name its context after env:NAME,
-    /// arg:NUMBER, cmdline, cgroup or process
-    #[arg(long, value_name = "SOURCE")]
-    pub context_from: Option<ContextFrom>,
+    /// Who ran what.
+    #[command(flatten)]
+    pub contexts: ContextArgs,
     /// Who counts lines of Python: auto, monitoring, usdt, coverage or off
     #[arg(long, value_name = "ENGINE")]
     pub python: Option<Python>,
@@ -228,6 +228,9 @@ pub struct AttachArgs {
     /// Who counts lines of Python: auto, usdt or off
     #[arg(long, value_name = "ENGINE", requires = "pid")]
     pub python: Option<Python>,
+    /// Who ran what.
+    #[command(flatten)]
+    pub contexts: ContextArgs,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,
@@ -264,6 +267,9 @@ pub struct WatchArgs {
     /// Write what was counted each time that this many seconds are over
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
+    /// Who ran what.
+    #[command(flatten)]
+    pub contexts: ContextArgs,
     /// Which sources.
     #[command(flatten)]
     pub sources: SourceArgs,
@@ -293,14 +299,6 @@ pub struct LinesArgs {
     /// The program or library
     #[arg(value_name = "OBJECT")]
     pub object: PathBuf,
-}
-
-/// `cov-agent doctor`.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct DoctorArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `cov-agent recover`.

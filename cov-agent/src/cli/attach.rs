@@ -58,7 +58,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     }
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
-    let options = Options { python: in_kernel, asking: setup.asking, ..Options::default() };
+    let options = Options { python: in_kernel, ..setup.options() };
     let (mut measurement, skipped) = Measurement::arm(&setup, console, candidates, options, Scope::Part)?;
     for object in unopened.iter().cloned() {
         measurement.lose(LossKind::UnattachedObjects, object);
@@ -87,7 +87,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
 
     let pids: Vec<u32> = attached.pids().collect();
     for pid in &pids {
-        measurement.track(*pid)?;
+        measurement.track_running(*pid)?;
     }
     let names = pids.iter().map(|pid| format!("pid {pid}")).collect::<Vec<_>>().join(", ");
     let duration = settings.duration.value.0;
@@ -131,6 +131,11 @@ async fn wait(
             // Whoever waits goes first.
             biased;
             step = Follow::wait_for(&mut follow) => step,
+            news = measurement.news() => {
+                news?;
+                measurement.take_news(console);
+                continue;
+            }
             event = attached.event() => match event? {
                 AttachedEvent::Ended { .. } | AttachedEvent::SnapshotWanted => continue,
                 AttachedEvent::AllEnded | AttachedEvent::Interrupted { .. } => break,

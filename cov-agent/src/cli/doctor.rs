@@ -1,9 +1,9 @@
 //! `cov-agent doctor`: what this machine can do, what is missing, and how to get it.
 
-use super::args::DoctorArgs;
 use super::console::{BOLD, Console, DIM, GREEN, RED, YELLOW};
 use super::exit::Exit;
 use super::message::{Message, Slug, one_line};
+use super::object_args::DoctorArgs;
 use super::stdout;
 use crate::probe::{Fact, Facts, Prices, Verdict, facts};
 use crate::process::may_write;

@@ -14,14 +14,12 @@ use crate::object::{DebugOrigin, ObjectError};
 use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
-use crate::process::readable;
 use crate::runner::{
     Candidate, CoverageTestRunner, Disarmed, Journal, JournalError, Lingering, Naming, Objects, Prepared, Skipped,
     prepare,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -170,19 +168,6 @@ impl<'a> Measurement<'a> {
     /// Whether this content of this file is armed.
     pub(super) fn is_armed(&self, key: Key) -> bool {
         self.runner.is_armed(key)
-    }
-
-    /// Waits until there is news of contexts.
-    pub(super) async fn news(&self) -> io::Result<()> {
-        match self.runner.kernel().readable() {
-            Some(news) => readable(news).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// See [`CoverageTestRunner::update_contexts`].
-    pub(super) fn update_contexts(&mut self) -> Result<(), Message> {
-        self.runner.update_contexts().map_err(|e| probe_message(&e))
     }
 
     /// How many source files the filter left out so far.

@@ -7,6 +7,7 @@ mod attach;
 mod check;
 mod config;
 mod console;
+mod context_args;
 mod cost_args;
 mod data;
 mod data_args;

@@ -73,3 +73,11 @@ mod tests {
         }
     }
 }
+
+/// `cov-agent doctor`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -13,7 +13,7 @@ use crate::plan::{Aim, Scope};
 use crate::probe::Options;
 use crate::process::gate::Gate;
 use crate::process::{Ending, Executable, Held, Launch, LaunchError, ProgramEvent, Signals, User, block_on};
-use crate::runner::{Candidate, Commands, Naming};
+use crate::runner::{Candidate, Commands};
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
@@ -52,11 +52,9 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     candidates.extend(libraries(&setup, &candidates[0], &Loading::own(&setup), console));
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening the program", &e))?;
-    let contexts = Naming::new(settings.context_from.value.clone(), Commands::default()).wanted();
-    let (follow, asking) = (settings.follow.value, setup.asking);
     // Nothing is worked out of counters but where whole runs are counted.
     let stops = setup.scope == Scope::Whole && setup.aim == Aim::Counts;
-    let options = Options { follow, contexts, python: python.in_kernel(), stops, asking, ..Options::default() };
+    let options = Options { follow: settings.follow.value, python: python.in_kernel(), stops, ..setup.options() };
     let (armed, later) = std::thread::scope(|threads| {
         let later = threads.spawn(|| match settings.follow.value {
             true => Candidates::find(&setup, Some(&path)),
@@ -159,11 +157,7 @@ async fn release(
         };
         match step {
             Some(step) => Follow::go_on_with(&mut follow, step, measurement, console),
-            None => {
-                if let Err(error) = measurement.update_contexts() {
-                    console.warning(&error);
-                }
-            }
+            None => measurement.take_news(console),
         }
     }
 }

@@ -38,6 +38,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             cli.attach.cache.apply(settings);
             settings.python.command_line("--python", cli.attach.python);
             cli.attach.cost.apply(settings);
+            cli.attach.contexts.apply(settings);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
         Some(Command::Run(args) | Command::Test(args)) => {
@@ -48,7 +49,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.cost.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
-            settings.context_from.command_line("--context-from", args.context_from.clone());
+            args.contexts.apply(settings);
             settings.python.command_line("--python", args.python);
             settings.python_counts.command_line("--python-hits", args.python_hits.then_some(false));
         }
@@ -57,6 +58,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
             args.selection.apply(settings);
             args.cost.apply(settings);
             args.output.apply(settings);
+            args.contexts.apply(settings);
         }
         Some(Command::Lines(args)) => {
             args.sources.apply(settings);

@@ -11,9 +11,9 @@ use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
 use crate::plan::{Aim, PlanOptions, Scope, Selection};
-use crate::probe::{Asking, Prices};
+use crate::probe::{Asking, Options, Prices};
 use crate::process::may_write;
-use crate::runner::{Budget, Cache, Commands, Invoker};
+use crate::runner::{Budget, Cache, Commands, Invoker, Naming};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +120,12 @@ impl Setup {
             self.cache = plan_cache::open(settings, directory, shape, console);
         }
         self
+    }
+
+    /// How the kernel is to count.
+    pub(super) fn options(&self) -> Options {
+        let contexts = Naming::new(self.contexts.0.clone(), Commands::default()).wanted();
+        Options { contexts, asking: self.asking, ..Options::default() }
     }
 
     /// The directory whose sources are measured where nothing else is asked for.

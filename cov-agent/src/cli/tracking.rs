@@ -1,10 +1,12 @@
 //! Which processes a measurement counts, and what of it they run.
 
+use super::console::Console;
 use super::measure::{Measurement, probe_message};
 use super::message::Message;
-use crate::process::executes;
 use crate::process::gate::Key;
+use crate::process::{executes, readable};
 use std::fs::File;
+use std::io;
 
 impl Measurement<'_> {
     /// The processes that are counted now.
@@ -30,6 +32,31 @@ impl Measurement<'_> {
     /// Counts a process from now on.
     pub(super) fn track(&mut self, pid: u32) -> Result<(), Message> {
         self.runner.track(pid).map_err(|e| probe_message(&e))
+    }
+
+    /// Counts a process that runs already from now on.
+    pub(super) fn track_running(&mut self, pid: u32) -> Result<(), Message> {
+        self.runner.track_running(pid).map_err(|e| probe_message(&e))
+    }
+
+    /// Waits until there is news of contexts.
+    pub(super) async fn news(&self) -> io::Result<()> {
+        match self.runner.kernel().readable() {
+            Some(news) => readable(news).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// See [`CoverageTestRunner::update_contexts`](crate::runner::CoverageTestRunner::update_contexts); what fails is told.
+    pub(super) fn take_news(&mut self, console: Console) {
+        if let Err(error) = self.update_contexts() {
+            console.warning(&error);
+        }
+    }
+
+    /// See [`CoverageTestRunner::update_contexts`](crate::runner::CoverageTestRunner::update_contexts).
+    pub(super) fn update_contexts(&mut self) -> Result<(), Message> {
+        self.runner.update_contexts().map_err(|e| probe_message(&e))
     }
 
     /// Disarms objects that are not at their paths any more and that no counted process runs.

@@ -7,6 +7,7 @@ use super::descriptors;
 use super::live::{self, Linker, Links, Marks, Old};
 use super::missed;
 use super::pins::{self, Pins};
+use super::programs::{find, has_multi, missing};
 use super::requests::{Asking, Requests, Tracked, copy};
 use super::{
     Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, StoppedThreads,
@@ -15,10 +16,9 @@ use super::{
 use super::{stops, tracepoints};
 use crate::plan::Site;
 use aya::maps::{ArrayOfMaps, Map, MapData};
+use aya::programs::UProbe;
 use aya::programs::uprobe::UProbeLink;
-use aya::programs::{ProgramError, UProbe};
-use aya::sys::UProbeMultiFeature;
-use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
+use aya::{EbpfLoader, Pod, VerifierLogLevel};
 use cov_ebpf_common::{self as common, Config, MAX_OBJECTS, MAX_SLOTS};
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -145,7 +145,7 @@ impl Bpf {
         if options.stops {
             tracepoints::run(&mut programs, "signal", "signal_deliver", "looking at signals")?;
         }
-        let contexts = options.contexts.map(|_| Contexts::new(&mut programs)).transpose()?;
+        let contexts = options.contexts.map(|options| Contexts::new(&mut programs, options)).transpose()?;
         let mut take = |name| programs.take_map(name).ok_or(missing(name));
         let tracked = Tracked::new(take(common::TRACKED)?)?;
         let ended = Tracked::new(take(common::ENDED)?)?;
@@ -283,7 +283,16 @@ impl Kernel for Bpf {
     fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
         self.settle()?;
         self.counting = true;
-        self.tracked.insert(pid)
+        self.tracked.insert(pid, 0)
+    }
+
+    fn track_running(&mut self, pid: u32) -> Result<Option<ContextNews>, ProbeError> {
+        self.settle()?;
+        self.counting = true;
+        let begun = self.contexts.as_mut().and_then(|contexts| contexts.begin_running(pid).transpose()).transpose()?;
+        let context = if let Some(ContextNews::Executed { context, .. }) = begun { context } else { 0 };
+        self.tracked.insert(pid, context)?;
+        Ok(begun)
     }
 
     fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
@@ -378,21 +387,4 @@ impl Drop for Bpf {
         let old = self.objects.drain(..).flatten().map(|object| object.armed.take());
         drop(old.reduce(Old::with));
     }
-}
-
-fn has_multi() -> Result<bool, ProbeError> {
-    aya::sys::is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation)
-        .map_err(|error| ProbeError::of("asking for uprobe.multi", error))
-}
-
-pub(super) fn find<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-{
-    let program = programs.program_mut(name).ok_or(missing(name))?;
-    program.try_into().map_err(|error| ProbeError::of("finding the kernel programs", error))
-}
-
-pub(super) fn missing(name: &'static str) -> ProbeError {
-    ProbeError::Kernel { doing: "finding the kernel programs", source: name.into() }
 }

@@ -1,8 +1,8 @@
 //! Contexts of the running kernel: what is new of them, and their counters.
 
 use super::error::system_error;
-use super::{ArmedId, ProbeError};
-use aya::maps::{Array, HashMap, Map, MapData, Queue, RingBuf};
+use super::{ArmedId, ProbeError, running};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, Queue, RingBuf};
 use aya::{Ebpf, Pod};
 use cov_ebpf_common::{self as common, Config, ContextKey, ENTERED_BYTES, MAX_CONTEXTS, NewsKind, OVER};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -119,11 +119,13 @@ pub(super) struct Contexts {
     counters: HashMap<MapData, Key, u64>,
     users: Array<MapData, u64>,
     free: Queue<MapData, u32>,
+    /// With what executed programs' contexts come, if these begin any.
+    executed: Option<Area>,
 }
 
 fn take<T>(programs: &mut Ebpf, name: &'static str) -> Result<T, ProbeError>
 where
-    T: TryFrom<Map, Error = aya::maps::MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
     let doing = "finding the contexts";
     let map = programs.take_map(name).ok_or(ProbeError::Kernel { doing, source: name.into() })?;
@@ -132,15 +134,29 @@ where
 
 impl Contexts {
     /// Makes all numbers free.
-    pub(super) fn new(programs: &mut Ebpf) -> Result<Self, ProbeError> {
+    pub(super) fn new(programs: &mut Ebpf, options: ContextOptions) -> Result<Self, ProbeError> {
         let mut contexts = Self {
             news: take(programs, common::NEWS)?,
             counters: take(programs, common::CONTEXT_COUNTERS)?,
             users: take(programs, common::USERS)?,
             free: take(programs, common::FREE)?,
+            executed: options.executed,
         };
         (1..MAX_CONTEXTS).try_for_each(|number| contexts.release(number))?;
         Ok(contexts)
+    }
+
+    /// Begins a context for a process that runs already; `None` where programs begin none, or no number is left.
+    pub(super) fn begin_running(&mut self, process: u32) -> Result<Option<ContextNews>, ProbeError> {
+        let Some(area) = self.executed else { return Ok(None) };
+        let context = match self.free.pop(0) {
+            Ok(context) => context,
+            Err(MapError::ElementNotFound) => return Ok(None),
+            Err(error) => return Err(ProbeError::of("beginning a context", error)),
+        };
+        // Nobody else is in it, so nobody else adds to it.
+        self.users.set(context, &1, 0).map_err(|error| ProbeError::of("beginning a context", error))?;
+        Ok(Some(running::executed(process, context, area)))
     }
 
     /// Readable when there is news.

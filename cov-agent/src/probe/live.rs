@@ -48,7 +48,7 @@ impl Linker {
         // The file that was opened, whatever has become of its name.
         let target = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let mut programs = lock(&self.programs);
-        let hit: &mut UProbe = super::bpf::find(&mut programs, self.program)?;
+        let hit: &mut UProbe = super::programs::find(&mut programs, self.program)?;
         let per_link = if self.is_multi() { MAX_SITES_PER_LINK } else { 1 };
         let mut spare = self.spare;
         bisect::arm(points.len(), per_link, |range| {

@@ -1,10 +1,10 @@
 //! Marks of test frameworks, as the kernel programs want them.
 
 use super::bisect::{self, Outcome};
-use super::bpf::find;
 use super::error::system_error;
 use super::links::attach;
 use super::live;
+use super::programs::find;
 use super::{ArmedId, Bpf, ProbeError};
 use crate::plan::{Framework, MarkAct, MarkSite};
 use aya::Ebpf;

@@ -20,8 +20,10 @@ mod missed;
 mod namespace;
 mod pins;
 mod prices;
+mod programs;
 mod python;
 mod requests;
+mod running;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -124,6 +126,15 @@ pub trait Kernel: Send {
     /// # Errors
     /// When too many processes are counted.
     fn track(&mut self, pid: u32) -> Result<(), ProbeError>;
+
+    /// The same for a process that runs a program already: where programs begin contexts, in one of its own, as if it
+    /// executed its program now. What [`news`](Self::news) would tell of that; `None` where it is in no context.
+    ///
+    /// # Errors
+    /// When too many processes are counted.
+    fn track_running(&mut self, pid: u32) -> Result<Option<ContextNews>, ProbeError> {
+        self.track(pid).map(|()| None)
+    }
 
     /// Whether the process `pid` is counted now.
     ///

@@ -3,9 +3,9 @@
 //! Every process that runs Python has the interpreter mapped, and most are nobody's business. So a link is for one
 //! process, and the kernel raises the marker's semaphore in that process alone; in all others no instruction changes.
 
-use super::bpf::{find, missing};
 use super::error::system_error;
 use super::live;
+use super::programs::{find, missing};
 use super::{Bpf, ProbeError};
 use crate::object::markers::{Argument, Marker};
 use aya::Pod;

@@ -178,8 +178,9 @@ impl Tracked {
         Self::new(Map::HashMap(copy(self.0.map())?))
     }
 
-    pub(super) fn insert(&mut self, pid: u32) -> Result<(), ProbeError> {
-        match self.0.insert(&pid, &0, 0) {
+    /// Counts a process, in a context.
+    pub(super) fn insert(&mut self, pid: u32, context: u32) -> Result<(), ProbeError> {
+        match self.0.insert(&pid, &context, 0) {
             Err(error) if system_error(&error) == Some(libc::E2BIG) => {
                 Err(ProbeError::TooManyProcesses { pid, limit: MAX_TRACKED })
             }

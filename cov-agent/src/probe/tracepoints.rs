@@ -1,7 +1,7 @@
 //! Programs that the kernel runs when something happens that it lets be traced.
 
 use super::ProbeError;
-use super::bpf::find;
+use super::programs::find;
 use aya::Ebpf;
 use aya::programs::RawTracePoint;
 

@@ -34,6 +34,8 @@ pub(super) struct Contexts {
     ended: usize,
     /// Counts that were taken from the kernel, by object and name, then by counter.
     counts: BTreeMap<(ArmedId, Name), BTreeMap<u32, u64>>,
+    /// What of the counters that are in the kernel still was kept already, by context, object and counter.
+    told: HashMap<(u32, ArmedId, u32), u64>,
     /// How what a context stands for ended, where that was no success.
     endings: BTreeMap<Name, Ending>,
     /// How many contexts found no room for their names.
@@ -54,6 +56,7 @@ impl Contexts {
             alive: BTreeMap::new(),
             ended: 0,
             counts: BTreeMap::new(),
+            told: HashMap::new(),
             endings: BTreeMap::new(),
             merged: 0,
             programs: VecDeque::new(),
@@ -68,14 +71,36 @@ impl Contexts {
     /// Takes note of what is new, and of what is over.
     pub(super) fn update(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
         for news in kernel.news() {
-            self.hear(&news);
-            if let ContextNews::Executed { process, .. } = news
-                && self.naming.may_set_variables(&news)
-            {
-                kernel.watch_variables(process)?;
-            }
+            self.take_note(kernel, &news)?;
         }
         if self.ended >= EVICT { self.evict(kernel) } else { Ok(()) }
+    }
+
+    fn take_note(&mut self, kernel: &mut impl Kernel, news: &ContextNews) -> Result<(), ProbeError> {
+        self.hear(news);
+        match news {
+            ContextNews::Executed { process, .. } if self.naming.may_set_variables(news) => {
+                kernel.watch_variables(*process)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a process that runs already.
+    pub(super) fn track_running(&mut self, kernel: &mut impl Kernel, process: u32) -> Result<(), ProbeError> {
+        let news = kernel.track_running(process)?;
+        news.map_or(Ok(()), |news| self.take_note(kernel, &news))
+    }
+
+    /// Takes the counts of all contexts; those that are not over go on.
+    pub(super) fn progress(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
+        self.update(kernel)?;
+        self.evict(kernel)?;
+        for count in kernel.context_counts(&|_, _| true)? {
+            self.keep(&count);
+            self.told.insert((count.context, count.object, count.slot), count.count);
+        }
+        Ok(())
     }
 
     fn hear(&mut self, news: &ContextNews) {
@@ -153,8 +178,7 @@ impl Contexts {
             return Ok(());
         }
         let counts = kernel.context_counts(&|_, context| over.contains(&context))?;
-        counts.iter().for_each(|count| self.keep(count));
-        kernel.forget_counts(&counts)?;
+        self.move_here(kernel, &counts)?;
         for context in over {
             self.alive.remove(&context);
             kernel.release_context(context)?;
@@ -167,8 +191,18 @@ impl Contexts {
             Some(name) => *name,
             None => self.name(UNNAMED),
         };
+        let told = self.told.get(&(count.context, count.object, count.slot)).copied().unwrap_or(0);
         let kept = self.counts.entry((count.object, name)).or_default().entry(count.slot).or_default();
-        *kept = kept.saturating_add(count.count);
+        *kept = kept.saturating_add(count.count.saturating_sub(told));
+    }
+
+    /// Keeps counts, and forgets them in the kernel: nobody adds to them any more.
+    fn move_here(&mut self, kernel: &mut impl Kernel, counts: &[ContextCount]) -> Result<(), ProbeError> {
+        for count in counts {
+            self.keep(count);
+            self.told.remove(&(count.context, count.object, count.slot));
+        }
+        kernel.forget_counts(counts)
     }
 
     /// The counts of an object that is disarmed, by context's name. They are forgotten here.
@@ -179,8 +213,7 @@ impl Contexts {
     ) -> Result<Vec<ContextHits>, ProbeError> {
         self.update(kernel)?;
         let counts = kernel.context_counts(&|one, _| one == object)?;
-        counts.iter().for_each(|count| self.keep(count));
-        kernel.forget_counts(&counts)?;
+        self.move_here(kernel, &counts)?;
         Ok(self.take(object))
     }
 

@@ -16,6 +16,7 @@ mod rights;
 mod stops;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod ways;
 
 pub use cache::{Cache, CacheError};
@@ -34,7 +35,6 @@ use crate::coverage::{CoverageCollector, LossKind, Run, Snapshot};
 use crate::object;
 use crate::plan::{Frozen, ProbePlan, SlotId};
 use crate::probe::{ArmedId, Kernel, KernelLosses, ProbeError};
-use crate::process::Ending;
 use crate::process::gate::Key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -260,67 +260,28 @@ impl<K: Kernel> CoverageTestRunner<K> {
     }
 
     /// Records what was counted since it was recorded last; counting goes on. Only for objects that are planned with
-    /// [`Scope::Part`](crate::plan::Scope::Part), and not with contexts: processes are amid their runs.
+    /// [`Scope::Part`](crate::plan::Scope::Part): processes are amid their runs.
     ///
     /// # Errors
     /// A counter cannot be read. What could be is recorded.
     pub fn record_progress(&mut self) -> Result<(), ProbeError> {
-        let mut outcome = Ok(());
+        let mut outcome = match &mut self.contexts {
+            Some(contexts) => contexts.progress(&mut self.kernel),
+            None => Ok(()),
+        };
         for object in &mut self.armed {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
                     object.take_frozen(self.disarmer.as_ref());
                     let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
-                    record::record(&self.collector, &object.measured, counts, &[]);
+                    let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
+                    record::record(&self.collector, &object.measured, counts, &contexts);
                     object.told = counters;
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         outcome.and(self.record_losses())
-    }
-
-    /// Takes note of contexts that have begun or are over, and of their counts. To be called when the kernel has
-    /// news, and from time to time: what is over makes room.
-    ///
-    /// # Errors
-    /// When the kernel fails.
-    pub fn update_contexts(&mut self) -> Result<(), ProbeError> {
-        self.contexts.as_mut().map_or(Ok(()), |contexts| contexts.update(&mut self.kernel))
-    }
-
-    /// The context of the program that the process `process` was executing at `time`, in nanoseconds since the machine
-    /// started, as far as [`update_contexts`](Self::update_contexts) has heard of it.
-    #[must_use]
-    pub fn context_of(&self, process: u32, time: u64) -> Option<&str> {
-        self.contexts.as_ref()?.of_program(process, time)
-    }
-
-    /// The name of the context of a test that somebody else heard of, by what a variable said; empty where contexts have
-    /// no names, or too many have one.
-    pub fn context_of_test(&mut self, value: &[u8]) -> String {
-        self.contexts.as_mut().map(|contexts| contexts.of_test(value)).unwrap_or_default()
-    }
-
-    /// Which contexts ended otherwise than with success, by name.
-    pub fn endings(&self) -> impl Iterator<Item = (&str, Ending)> {
-        self.contexts.iter().flat_map(Contexts::endings)
-    }
-
-    /// Whether the process `pid` is counted now.
-    ///
-    /// # Errors
-    /// When the kernel fails.
-    pub fn tracks(&mut self, pid: u32) -> Result<bool, ProbeError> {
-        self.kernel.tracks(pid)
-    }
-
-    /// Counts the process `pid` from now on, and what it forks from now on.
-    ///
-    /// # Errors
-    /// Too many processes are counted.
-    pub fn track(&mut self, pid: u32) -> Result<(), ProbeError> {
-        self.kernel.track(pid)
     }
 
     /// Whether no line is measured.

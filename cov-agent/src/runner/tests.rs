@@ -8,6 +8,7 @@ use crate::plan::{
     Aim, Condition, FunctionFormula, Instruction, LineFormula, Observe, Reason, Site, Term, Unmeasurable,
 };
 use crate::probe::fake::Fake;
+use crate::process::Ending;
 use std::fs::File;
 use std::time::Duration;
 

@@ -304,7 +304,12 @@ impl Follow {
                     self.unforeseen.expect(held.key);
                 }
                 if !wanted || measurement.is_armed(held.key) {
-                    self.counts_on(&held, measurement)?;
+                    if matches!(self.whom, Whom::Matching(_))
+                        && measurement.is_armed(held.key)
+                        && !measurement.tracks(held.process)?
+                    {
+                        measurement.track_running(held.process)?;
+                    }
                     return self.let_go(&held);
                 }
                 let path = path_of(&held);

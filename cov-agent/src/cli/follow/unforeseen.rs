@@ -174,7 +174,9 @@ impl Follow {
     ) -> Result<(), Message> {
         if matches!(self.whom, Whom::Matching(_)) {
             for process in processes.iter().filter(|process| is_alive(**process)) {
-                measurement.track(*process)?;
+                if !measurement.tracks(*process)? {
+                    measurement.track_running(*process)?;
+                }
             }
         }
         Ok(())

@@ -15,7 +15,6 @@ use super::setup::Setup;
 use crate::config::Settings;
 use crate::coverage::{LossKind, Run};
 use crate::plan::Scope;
-use crate::probe::Options;
 use crate::process::gate::{Gate, Key};
 use crate::process::{Attached, AttachedEvent, MappedObject, Signals, block_on, mapped_objects, running};
 use crate::runner::Candidate;
@@ -47,8 +46,7 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
     let (found, candidates) = look(&matching);
     let known = candidates.iter().map(Candidate::try_clone).collect::<io::Result<Vec<_>>>();
     let known = known.map_err(|e| failed("opening what is mapped", &e))?;
-    let options = Options { asking: setup.asking, ..Options::default() };
-    let (mut measurement, _) = Measurement::arm(&setup, console, candidates, options, Scope::Part)?;
+    let (mut measurement, _) = Measurement::arm(&setup, console, candidates, setup.options(), Scope::Part)?;
     track(&found, &mut measurement)?;
     let run = measurement.run("watch".to_owned());
     let done = std::thread::scope(|threads| {
@@ -95,7 +93,7 @@ fn look(matching: &Matching) -> (BTreeMap<u32, Vec<Key>>, Vec<Candidate>) {
 fn track(found: &BTreeMap<u32, Vec<Key>>, measurement: &mut Measurement<'_>) -> Result<(), Message> {
     for (pid, keys) in found {
         if keys.iter().any(|key| measurement.is_armed(*key)) && !measurement.tracks(*pid)? {
-            measurement.track(*pid)?;
+            measurement.track_running(*pid)?;
         }
     }
     Ok(())
@@ -148,6 +146,11 @@ async fn wait(
             // Whoever waits goes first.
             biased;
             step = Follow::wait_for(&mut follow) => step,
+            news = measurement.news() => {
+                news?;
+                measurement.take_news(console);
+                continue;
+            }
             event = nobody.event() => match event? {
                 AttachedEvent::SnapshotWanted => {
                     writer.write(measurement, notify);
