@@ -1,6 +1,6 @@
 //! Exact counts within a budget: what costs too much is counted no further, and nothing else changes.
 
-use cov_tests::{Agent, Build, Outcome, Project, agent_path, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, Outcome, Project, agent_path, fixture, kernel, scratch, sources};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -157,6 +157,50 @@ fn a_traced_process_is_counted_exactly() {
     let program = build(dir.path(), "gcc", "cli/traced.c", &[]);
     let (outcome, bounds) = compare(&program, &[]);
     assert_eq!(bounds, 0, "{}", outcome.stderr());
+}
+
+/// Each program that is executed has all its breakpoints again.
+#[test]
+fn a_program_that_executes_itself() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let (outcome, bounds) = compare(&build(dir.path(), "gcc", "cli/again.c", &[]), &["5"]);
+    assert!(bounds > 0, "{}", outcome.stderr());
+}
+
+/// Where the kernel does not let the code of processes be written to, counts are exact whatever they cost, and with
+/// `--lines-only` probes go for processes that start later.
+#[test]
+fn where_writing_is_refused() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let (deny, hot) = (dir.path().join("deny"), dir.path().join("hot"));
+    for (program, source) in [(&deny, "cli/deny.c"), (&hot, "cli/hot.c")] {
+        Build::with("gcc", dir.path()).args(["-g", "-o"]).args([program, &fixture(source)]).run();
+    }
+    let run = |options: &[&str], script: &str| {
+        let output = scratch();
+        let mut command = Command::new(&deny);
+        command.arg(agent_path()).args(["run", "--format=json", "--no-cache"]).args(options).args(sources());
+        command.arg("--output").arg(output.path()).args(["--", "/bin/sh", "-c", script]).arg(&hot);
+        let process = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&process.stderr).into_owned();
+        assert!(process.status.success(), "{stderr}");
+        let json = std::fs::read(output.path().join("coverage.json")).unwrap();
+        (serde_json::from_slice::<Value>(&json).unwrap(), stderr)
+    };
+    let (json, stderr) = run(TIGHT, "$0 5000");
+    assert!(stderr.contains("all counts are exact, whatever they cost (not-disarmed)"), "{stderr}");
+    let exact = counts(&json);
+    assert!(exact.iter().any(|((_, line), count)| *line == 12 && *count == (5000, false)), "{exact:?}");
+
+    let (json, stderr) = run(&["--lines-only", "--verbose"], "$0 5000; $0 5000; $0 5000");
+    assert!(stderr.contains("they went for later ones only (not-disarmed)"), "{stderr}");
+    assert_eq!(counts(&json).keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
 }
 
 /// A real program, optimised.

@@ -108,6 +108,21 @@ fn many_processes_that_each_do_something_else() {
     assert!(said(&outcome, " times\n") >= 1, "{}", outcome.stderr());
 }
 
+/// What was hit in one context is to be hit in another: no probe goes, and that is said.
+#[test]
+fn contexts_keep_their_probes() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = build(dir.path(), "again");
+    let outcome = Agent::run_with(&["--lines-only", "--context-from=cmdline", "--verbose"], &program).arg("2").go();
+    assert_eq!(outcome.stdout(), "2 10000\n");
+    assert!(outcome.stderr().contains("stay: what was hit in one context is to be hit in another (not-disarmed)"));
+    // Three programs, each with all rounds.
+    assert!(said(&outcome, " hits, read in") >= 3 * 20_000, "{}", outcome.stderr());
+}
+
 /// A real program, optimised.
 #[test]
 fn lua() {

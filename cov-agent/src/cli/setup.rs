@@ -98,6 +98,10 @@ impl Setup {
     pub(super) fn with_budget(mut self, settings: &Settings, console: Console) -> Self {
         let grace = settings.overhead_grace.value.0.unwrap_or_default();
         let budget = |percent: f64| Budget { share: percent / 100.0, grace, prices: Prices::TYPICAL };
+        if self.aim == Aim::Hits && self.contexts.0 != ContextFrom::Nothing {
+            let text = "with --context-from the probes of --lines-only stay: what was hit in one context is to be hit in another";
+            console.warning(&Message::new(Slug::NotDisarmed, text));
+        }
         let counts = self.aim == Aim::Counts && self.contexts.0 == ContextFrom::Nothing && !self.branches;
         self.budget = settings.overhead.value.0.filter(|_| counts).map(budget);
         if self.budget.is_some() && !may_write() {

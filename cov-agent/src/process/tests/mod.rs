@@ -1,3 +1,4 @@
 //! Launching and attaching, tried on real processes.
 
+mod foreign;
 mod launch;
