@@ -2,6 +2,9 @@
 //! (`cov-agent/tests/corpus.rs`), on the same corpus.
 #![allow(dead_code, reason = "each fuzz target calls one of them")]
 
+#[cfg(feature = "collect")]
+pub(crate) mod code;
+
 use cov_agent::coverage::Snapshot;
 use cov_agent::format::{self, Format, Limits, ReadError, input};
 use std::io::sink;
@@ -78,4 +81,10 @@ pub(crate) fn object(bytes: &[u8]) -> bool {
     drop(evaluate(&plan(&object, &hits), &[]));
     let plan = plan(&object, &PlanOptions { aim: Aim::Counts, ..hits });
     !evaluate(&plan, &vec![1; plan.sites.len()]).is_empty()
+}
+
+/// Code, and what an object says of it; says whether it carries a probe.
+#[cfg(feature = "collect")]
+pub(crate) fn plan(bytes: &[u8]) -> bool {
+    code::judge(bytes)
 }

@@ -130,3 +130,9 @@ fn detect() {
 fn object() {
     attack("object", entries::object);
 }
+
+#[test]
+#[cfg(feature = "collect")]
+fn plan() {
+    attack("plan", entries::plan);
+}

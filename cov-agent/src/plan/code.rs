@@ -27,12 +27,31 @@ pub(super) struct Code {
     pub(super) doubt: Option<Doubt>,
     /// Whether a thread can be amid it more than once, by calls that are sure to return.
     pub(super) recurs: bool,
+    /// Instructions that control reaches and that end behind the region's code, if that is told right: what begins amid one
+    /// is none. Their first addresses, and those behind them.
+    pub(super) spilt: Vec<(u64, u64)>,
 }
 
 impl Code {
     /// Whether the flow of control is fully known.
     pub(super) fn is_resolved(&self) -> bool {
         self.doubt.is_none()
+    }
+
+    /// Takes the probes from instructions of `codes` that begin amid one of another of them.
+    pub(super) fn settle<'a>(codes: impl Iterator<Item = &'a mut Self>) {
+        let mut codes: Vec<&mut Self> = codes.collect();
+        let spilt: Vec<(u64, u64)> = codes.iter().flat_map(|code| code.spilt.iter().copied()).collect();
+        for (start, end) in spilt {
+            for code in &mut codes {
+                let from = code.insns.partition_point(|insn| insn.addr <= start);
+                let amid = code.insns.iter_mut().skip(from).take_while(|insn| insn.addr < end);
+                for insn in amid {
+                    insn.probe = None;
+                    code.doubt.get_or_insert(Doubt::Overlap);
+                }
+            }
+        }
     }
 
     /// The index of the instruction that begins at `addr`.
@@ -118,6 +137,7 @@ struct Walk<'a> {
     jumps: Vec<u64>,
     /// Control seems to run into data.
     torn: bool,
+    spilt: Vec<(u64, u64)>,
 }
 
 impl<'a> Walk<'a> {
@@ -129,7 +149,7 @@ impl<'a> Walk<'a> {
         };
         let pieces = layout.fragments_of(region).map(piece).collect();
         let (work, insns, mentions, jumps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { object, layout, amid, pieces, work, insns, mentions, jumps, torn: false }
+        Self { object, layout, amid, pieces, work, insns, mentions, jumps, torn: false, spilt: Vec::new() }
     }
 
     /// The piece that holds `addr`, and the place in it.
@@ -163,7 +183,11 @@ impl<'a> Walk<'a> {
             if piece.marks.get(at).is_none_or(|mark| mark & BEGIN != 0) {
                 return;
             }
-            let Some((mut insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else { return };
+            let Some((mut insn, mention)) = piece.bytes.get(at..).and_then(|rest| decode(rest, addr)) else {
+                let whole = self.object.image.bytes_from(LinkAddr(addr)).and_then(|rest| decode(rest, addr));
+                self.spilt.extend(whole.map(|(insn, _)| (addr, insn.end())));
+                return;
+            };
             let bytes = at..at + usize::from(insn.len);
             if piece.marks.get(bytes).is_none_or(|marks| marks.iter().any(|m| m & DATA != 0)) {
                 self.torn = true;
@@ -299,7 +323,8 @@ impl<'a> Walk<'a> {
             }
         }
         computed.sort_unstable();
-        let mut code = Code { insns, computed, entries: Vec::new(), doubt, recurs: false };
+        let spilt = std::mem::take(&mut self.spilt);
+        let mut code = Code { insns, computed, entries: Vec::new(), doubt, recurs: false, spilt };
         code.entries = self.entries(&code);
         code
     }

@@ -170,6 +170,7 @@ pub(super) fn explore_all(object: &Object, layout: &Layout, wanted: &BTreeSet<u3
         found = next;
     }
     known.explore_amid(&calls);
+    Code::settle(known.codes.values_mut());
     let mut returns: HashMap<u32, Returns> = HashMap::new();
     let surely = known.surely();
     let recurs = cycles(&known.needs);

@@ -74,7 +74,7 @@ pub(in crate::plan) fn code(steps: &[(Step, Option<Instruction>)], entries: &[u8
     let mut entries: Vec<u64> = entries.iter().map(|&e| place(e)).chain([0]).collect();
     entries.sort_unstable();
     entries.dedup();
-    Code { insns, computed, entries, doubt: None, recurs: false }
+    Code { insns, computed, entries, ..Code::default() }
 }
 
 /// Walks from `entry` as `choices` say, and counts. A call may end the walk, or come back twice.
