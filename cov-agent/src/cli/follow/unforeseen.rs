@@ -187,6 +187,11 @@ impl Follow {
         if let Err(error) = self.consider_all_mappings(measurement) {
             return self.console.warning(&error);
         }
+        let unanswered = self.gate.losses().unanswered;
+        if self.unforeseen.mappings.is_none() && unanswered > 0 {
+            let detail = "execs, also of others, that were let go before they were looked at".to_owned();
+            measurement.lose_many(LossKind::UnattachedObjects, unanswered.into(), detail);
+        }
         let until = tokio::time::Instant::now() + PATIENCE;
         while self.unforeseen.asked > 0 {
             match tokio::time::timeout_at(until, self.answers.recv()).await {
