@@ -17,12 +17,13 @@ const PATIENCE: &str = "600";
 /// What is run: a test program, and its arguments. Left out is what an old kernel takes minutes to disarm (thousands of
 /// probes, one after the other), and what needs an analysis within the half second that an exec is held, which
 /// emulation is too slow for.
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 6] = [
     ("cov_agent", "probe::tests --skip fake --skip thousands"),
     ("old_kernel", ""),
     ("counts", "gcc::"),
     ("disarm", "--skip in_what_was_started"),
     ("follow", "not_where_that_is_not_wanted"),
+    ("unforeseen", "a_program_from_memory"),
 ];
 
 pub(crate) fn run_vm(kernel: &str) -> Result<()> {
