@@ -1,10 +1,7 @@
 //! Whether a plan that was made earlier still fits its object.
 
 use super::types::{Observe, ProbePlan, Site};
-use super::x86_64::{Flow, decode};
-
-/// The longest instruction.
-const LONGEST: usize = 15;
+use super::x86_64::{Flow, LONGEST, decode};
 
 /// Whether at every site of `plan` the file with these bytes has an instruction of the kind that the plan says. Whether
 /// control comes by there is not looked at.

@@ -1,7 +1,7 @@
 //! Where test frameworks begin and end a test inside a process: functions known by their symbols, and markers that
 //! somebody put into a program.
 
-use super::x86_64::{Flow, decode};
+use super::x86_64::{Flow, decode, is_return};
 use crate::object::{AddrRange, FileOffset, Image, LinkAddr, Object};
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ fn returns(image: &Image, range: AddrRange) -> Vec<LinkAddr> {
     while !bytes.is_empty() {
         let Some((insn, _)) = decode(bytes, addr) else { return Vec::new() };
         let (raw, rest) = bytes.split_at(usize::from(insn.len).min(bytes.len()));
-        if insn.flow == Flow::Stop && matches!(raw, [0xc3 | 0xc2 | 0xf3, ..]) {
+        if insn.flow == Flow::Stop && is_return(raw) {
             returns.push(LinkAddr(addr));
         }
         addr = insn.end();

@@ -17,6 +17,9 @@ use iced_x86::{
     Register,
 };
 
+/// How many bytes an instruction has at most.
+pub(super) const LONGEST: usize = 15;
+
 /// One decoded instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Insn {
@@ -133,6 +136,11 @@ pub(super) fn decode(bytes: &[u8], addr: u64) -> Option<(Insn, Option<Mention>)>
         stack: stack::stack(&insn),
     };
     Some((decoded, mention(&insn)))
+}
+
+/// Whether an instruction at which control [stops](Flow::Stop) returns to the caller: `ret`, `ret n`, `rep ret`.
+pub(super) fn is_return(raw: &[u8]) -> bool {
+    matches!(raw, [0xc3 | 0xc2 | 0xf3, ..])
 }
 
 /// How many bytes a call has at most that names what it calls: `call *slot(%rip)`.
