@@ -228,6 +228,7 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coverage::LossKind;
 
     const REFERENCE: &str = include_str!("../../../docs/src/reference/messages.md");
 
@@ -239,6 +240,32 @@ mod tests {
         let mut sorted = headings.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, slugs);
+    }
+
+    #[test]
+    fn the_manual_explains_each_loss() {
+        const PAGE: &str = include_str!("../../../docs/src/how-to/troubleshooting.md");
+        for kind in LossKind::ALL {
+            let row = format!("\n| {kind} | ");
+            assert_eq!(PAGE.matches(&row).count(), 1, "{kind}");
+        }
+    }
+
+    /// Whoever adds a note that a person is to act on explains it.
+    #[test]
+    fn the_manual_explains_each_hint_on_tests_and_python() {
+        const PAGE: &str = include_str!("../../../docs/src/how-to/troubleshooting.md");
+        let sources =
+            [include_str!("python.rs"), include_str!("test.rs"), include_str!("usdt.rs"), include_str!("run.rs")];
+        for said in [
+            "no Python process was counted",
+            "all tests of unittest in a process share one context",
+            "share a context",
+            "mojo run compiles in memory",
+        ] {
+            assert!(sources.iter().any(|source| source.contains(said)), "nobody says: {said}");
+            assert!(PAGE.contains(said), "{said}");
+        }
     }
 
     #[test]

@@ -44,7 +44,33 @@ use std::path::PathBuf;
 ///
 /// [`setup_coverage_hooks`](Self::setup_coverage_hooks) arms, [`track`](Self::track) begins to
 /// count a process, [`collect_coverage_results`](Self::collect_coverage_results) turns counters into
-/// line counts, [`cleanup_coverage`](Self::cleanup_coverage) ends it.
+/// line counts, [`cleanup_coverage`](Self::cleanup_coverage) ends it. Whichever way a caller is left, by an error, an interrupt or a
+/// panic: to drop the runner disarms all.
+///
+/// ```no_run
+/// use cov_agent::coverage::{CoverageCollector, Run, Snapshot};
+/// use cov_agent::object::DebugSearch;
+/// use cov_agent::plan::{Aim, PlanOptions, Scope, Selection};
+/// use cov_agent::probe::{Bpf, Options};
+/// use cov_agent::runner::{Candidate, CoverageTestRunner, prepare};
+/// use std::path::Path;
+///
+/// /// What the process `held`, which waits before its first instruction, runs of `program` until `end` returns.
+/// fn measure(program: &Path, held: u32, end: impl FnOnce()) -> Result<Snapshot, Box<dyn std::error::Error>> {
+///     let wanted = |source: &Path| source.starts_with("/home/me/project");
+///     let (selection, scope, aim) = (Selection::default(), Scope::Part, Aim::Counts);
+///     let options = PlanOptions { wanted: &wanted, selection, scope, aim, branches: false, freezes: false };
+///     let objects = prepare(vec![Candidate::open(program)?], &DebugSearch::default(), &options, None, &|| {});
+///     let mut runner = CoverageTestRunner::new(Bpf::new(Options::default())?, CoverageCollector::coverage_init());
+///     runner.setup_coverage_hooks(objects.prepared)?;
+///     runner.track(held)?;
+///     end();
+///     runner.collect_coverage_results()?;
+///     let (snapshot, kernel) = runner.cleanup_coverage(Run::default());
+///     drop(kernel);
+///     Ok(snapshot)
+/// }
+/// ```
 pub struct CoverageTestRunner<K> {
     kernel: K,
     collector: CoverageCollector,
