@@ -65,19 +65,12 @@ pub(crate) fn detect(bytes: &[u8]) -> bool {
 #[cfg(feature = "collect")]
 pub(crate) fn object(bytes: &[u8]) -> bool {
     use cov_agent::object::{self, DebugSearch};
-    use cov_agent::plan::{Aim, PlanOptions, Scope, Selection, evaluate, plan};
+    use cov_agent::plan::{Aim, PlanOptions, evaluate, plan};
     let all = |_: &std::path::Path| true;
     let shared: object::Bytes = std::sync::Arc::new(bytes.to_vec());
     let path = std::path::Path::new("/nowhere/object");
     let Ok(object) = object::parse(path, &shared, &DebugSearch::nowhere(), &all) else { return false };
-    let hits = PlanOptions {
-        wanted: &all,
-        selection: Selection::default(),
-        scope: Scope::Whole,
-        aim: Aim::Hits,
-        branches: true,
-        freezes: true,
-    };
+    let hits = PlanOptions { aim: Aim::Hits, branches: true, freezes: true, ..PlanOptions::of(&all) };
     drop(evaluate(&plan(&object, &hits), &[]));
     let plan = plan(&object, &PlanOptions { aim: Aim::Counts, ..hits });
     !evaluate(&plan, &vec![1; plan.sites.len()]).is_empty()

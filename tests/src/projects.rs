@@ -4,11 +4,11 @@ use crate::{Build, fixture, package_dir};
 use std::path::{Path, PathBuf};
 
 /// A project from a package registry, and a driver in `fixtures/real` that makes it work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Project {
     /// Its name, and that of the driver.
     pub name: &'static str,
-    /// `gcc` or `g++`.
+    /// `gcc`, `g++`, `clang` or `clang++`.
     compiler: &'static str,
     /// Flags and sources, beside the driver.
     arguments: Vec<String>,
@@ -56,18 +56,33 @@ impl Project {
         Self { compiler: "g++", name: "esaxx", arguments, libraries: &[] }
     }
 
-    /// Compiles it with `flags` `flags` to `dir/output`.
+    /// The same by clang.
+    #[must_use]
+    pub fn by_clang(self) -> Self {
+        Self { compiler: if self.is_cpp() { "clang++" } else { "clang" }, ..self }
+    }
+
+    fn is_cpp(&self) -> bool {
+        self.compiler.ends_with("++")
+    }
+
+    /// The driver's source.
+    #[must_use]
+    pub fn driver(&self) -> PathBuf {
+        fixture(&format!("real/{}.{}", self.name, if self.is_cpp() { "cpp" } else { "c" }))
+    }
+
+    /// Compiles it with `flags` to `dir/output`.
     ///
     /// # Panics
     /// Where the compiler fails.
     #[must_use]
     pub fn compile(&self, dir: &Path, output: &str, flags: &[&str]) -> PathBuf {
-        let extension = if self.compiler == "g++" { "cpp" } else { "c" };
         Build::with(self.compiler, dir)
             .args(["-g", "-w"])
             .args(flags)
             .args(["-o", output])
-            .arg(fixture(&format!("real/{}.{extension}", self.name)))
+            .arg(self.driver())
             .args(&self.arguments)
             .args(self.libraries)
             .run();

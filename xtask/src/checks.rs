@@ -20,7 +20,7 @@ const CHECKS: &[Check] = &[
     Check { name: "clippy", run: || clippy(&["--workspace"]) },
     Check { name: "clippy-laptop", run: || clippy(&["--package", "cov-agent", "--no-default-features"]) },
     Check { name: "doc", run: doc },
-    Check { name: "bench", run: || bench::run_bench(true, false) },
+    Check { name: "bench", run: || bench::run_bench(bench::Wanted::smoke()) },
     Check { name: "bench-data", run: || bench::run_data(true, false) },
     Check { name: "doc-tests", run: || run(&mut cargo(["test", "--quiet", "--package", "cov-agent", "--doc"])) },
     Check { name: "tests-laptop", run: laptop_tests },

@@ -31,9 +31,12 @@ enum Command {
         /// Only prove that it works
         #[arg(long)]
         smoke: bool,
-        /// Print JSON instead of a table
+        /// Print JSON instead of tables
         #[arg(long)]
         json: bool,
+        /// Write the manual's page of figures, too
+        #[arg(long, conflicts_with_all = ["data", "smoke"])]
+        write: bool,
     },
     /// Measure how much of the library its tests execute
     Coverage,
@@ -90,8 +93,8 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::workspace())?;
     match Args::parse().command {
-        Command::Bench { data: true, smoke, json } => bench::run_data(smoke, json),
-        Command::Bench { data: false, smoke, json } => bench::run_bench(smoke, json),
+        Command::Bench { data: true, smoke, json, .. } => bench::run_data(smoke, json),
+        Command::Bench { smoke, json, write, .. } => bench::run_bench(bench::Wanted { smoke, json, write }),
         Command::Coverage => coverage::run_coverage(),
         Command::Golden => {
             let mut test = shell::cargo(["test", "--quiet", "--package", "cov-tests", "--test", "golden"]);

@@ -19,6 +19,18 @@ pub struct CostArgs {
     /// What hits may cost in each process in any case [default: 0.1]
     #[arg(long, value_name = "SECONDS", value_parser = super::args::seconds)]
     pub overhead_grace: Option<Duration>,
+
+    /// What a hit costs in nanoseconds: of an instruction that the kernel emulates, and of one that it single-steps
+    /// [default: measured once after each start of the machine]
+    #[arg(long, value_name = "EMULATED,STEPPED", value_parser = prices)]
+    pub prices: Option<[Duration; 2]>,
+}
+
+/// Reads prices as the command line has them.
+pub(super) fn prices(text: &str) -> Result<[Duration; 2], String> {
+    let number = |text: &str| text.trim().parse().ok().map(Duration::from_nanos);
+    let both = text.split_once(',').and_then(|(emulated, stepped)| Some([number(emulated)?, number(stepped)?]));
+    both.ok_or_else(|| "write two numbers of nanoseconds, for example 650,11000".to_owned())
 }
 
 impl CostArgs {
@@ -27,5 +39,18 @@ impl CostArgs {
         settings.overhead.command_line("--overhead", self.overhead);
         let grace = self.overhead_grace.map(|grace| Seconds(Some(grace)));
         settings.overhead_grace.command_line("--overhead-grace", grace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_two() {
+        assert_eq!(prices("650, 11000"), Ok([Duration::from_nanos(650), Duration::from_nanos(11_000)]));
+        for wrong in ["", "650", "650,", "1.5,2", "-1,2"] {
+            assert!(prices(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use crate::plan::{Instruction, Scope};
 use crate::probe::{Bpf, Options, ProbeError};
 use crate::process::gate::Key;
 use crate::runner::{
-    Candidate, CoverageTestRunner, Disarmed, Journal, JournalError, Lingering, Naming, Objects, Prepared, Skipped,
-    prepare,
+    Candidate, CoverageTestRunner, Disarmed, Hits, Journal, JournalError, Lingering, Naming, Objects, Prepared,
+    Skipped, prepare,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeSet;
@@ -74,7 +74,7 @@ impl<'a> Measurement<'a> {
                 .name_contexts(Naming::new(from, setup.commands.clone()), usize::try_from(limit).unwrap_or(usize::MAX));
         }
         let (left_out, lingering) = (BTreeSet::new(), Lingering::default());
-        let started = runner.disarm_when_done(&lingering, setup.budget);
+        let started = runner.disarm_when_done(&lingering, setup.budget());
         started.map_err(|e| Message::new(Slug::Failed, format!("starting the thread that disarms: {e}")))?;
         let (journal, usdt) = (None, None);
         let mut measurement = Self { setup, console, runner, left_out, lingering, one_by_one, journal, usdt };
@@ -232,11 +232,11 @@ impl<'a> Measurement<'a> {
         let begun = Instant::now();
         let probes = runner.probes();
         let collected = stopped::see(&mut runner, setup).and_then(|()| runner.collect_coverage_results());
-        let hits = runner.hits();
+        let Hits { all, dear } = runner.hits();
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let (snapshot, kernel) = runner.cleanup_coverage(Run { selection: setup.selection().to_owned(), ..run.now() });
-        console.detail(&format!("counted {hits} hits, read in {:.1?}", begun.elapsed()));
+        console.detail(&format!("counted {all} hits ({dear} single-stepped), read in {:.1?}", begun.elapsed()));
         let begun = Instant::now();
         let (snapshot, written) = write(snapshot, setup, settings, output, console);
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));

@@ -36,6 +36,8 @@ mod plan_args;
 #[cfg(feature = "collect")]
 mod plan_cache;
 #[cfg(feature = "collect")]
+mod priced;
+#[cfg(feature = "collect")]
 mod progress;
 #[cfg(feature = "collect")]
 mod python;

@@ -12,8 +12,10 @@ pub enum PlanAim {
     /// How often each line was entered.
     #[default]
     Counts,
-    /// Whether it was executed.
+    /// Whether it was executed, by the fewest probes.
     Hits,
+    /// The same by probes that go once they were hit, as --lines-only has them.
+    Once,
 }
 
 /// `cov-agent plan`.
@@ -29,7 +31,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE:LINE", value_parser = file_line)]
     pub line: Option<(PathBuf, u32)>,
     /// What a hit costs in nanoseconds: of an instruction that the kernel emulates, and of one that it single-steps
-    #[arg(long, value_name = "EMULATED,STEPPED", value_parser = prices)]
+    #[arg(long, value_name = "EMULATED,STEPPED", value_parser = super::cost_args::prices)]
     pub prices: Option<[Duration; 2]>,
     /// Print JSON
     #[arg(long)]
@@ -51,25 +53,15 @@ fn file_line(text: &str) -> Result<(PathBuf, u32), String> {
     line.ok_or_else(|| "write it as FILE:LINE, for example main.c:12".to_owned())
 }
 
-fn prices(text: &str) -> Result<[Duration; 2], String> {
-    let number = |text: &str| text.trim().parse().ok().map(Duration::from_nanos);
-    let both = text.split_once(',').and_then(|(emulated, stepped)| Some([number(emulated)?, number(stepped)?]));
-    both.ok_or_else(|| "write two numbers of nanoseconds, for example 650,11000".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_prices() {
+    fn lines() {
         assert_eq!(file_line("a:b.c:7"), Ok(("a:b.c".into(), 7)));
         for wrong in ["7", ":7", "a.c:", "a.c:0", "a.c:-1"] {
             assert!(file_line(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(prices("650, 11000"), Ok([Duration::from_nanos(650), Duration::from_nanos(11_000)]));
-        for wrong in ["", "650", "650,", "1.5,2", "-1,2"] {
-            assert!(prices(wrong).is_err(), "{wrong}");
         }
     }
 }

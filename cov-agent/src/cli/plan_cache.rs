@@ -30,6 +30,13 @@ pub(super) fn open(settings: &Settings, directory: &Path, shape: String, console
     None
 }
 
+/// The same, but makes nothing, and says nothing.
+pub(super) fn open_if_there(settings: &Settings, directory: &Path) -> Option<Cache> {
+    let asked = Some(&settings.cache.value).filter(|path| !path.as_os_str().is_empty());
+    let path = asked.map_or_else(by_default, |path| Some(directory.join(path)))?;
+    if *settings.plan_cache && path.is_dir() { Cache::open(&path, MAX_BYTES, String::new()).ok() } else { None }
+}
+
 /// `cov-agent` in the user's directory for such things, unless that is another user's: under `sudo` the home may be.
 fn by_default() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

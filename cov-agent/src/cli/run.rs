@@ -43,6 +43,8 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     // It marks file systems while this process reads and arms.
     let gate = settings.follow.value.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;
+    // Not before there is a new process, which is made without threads.
+    let _measuring = setup.find_prices(args.cost.prices, console);
 
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
     let path = program.path.clone();

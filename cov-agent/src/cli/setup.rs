@@ -4,6 +4,7 @@ use super::console::Console;
 use super::message::{Message, Slug, chain, one_line};
 use super::output;
 use super::plan_cache;
+use super::priced::{Measuring, Priced};
 use super::selection::Chosen;
 use super::summary::LeftOut;
 use crate::config::{ContextFrom, Settings};
@@ -16,6 +17,8 @@ use crate::process::may_write;
 use crate::runner::{Budget, Cache, Commands, Invoker, Naming};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Who called the agent, from where, and which sources that person wants.
 pub(super) struct Setup {
@@ -36,9 +39,11 @@ pub(super) struct Setup {
     /// What counters are to tell.
     pub aim: Aim,
     /// What hits may cost before counters stop, where they may.
-    pub budget: Option<Budget>,
+    budget: Option<Budget>,
     /// When hits ask for their probes to go.
-    pub asking: Asking,
+    asking: Asking,
+    /// What hits cost.
+    priced: OnceLock<Priced>,
     filter: Filter,
     chosen: Chosen,
     branches: bool,
@@ -85,6 +90,7 @@ impl Setup {
             aim,
             budget: None,
             asking,
+            priced: OnceLock::new(),
             cache,
             filter,
             chosen,
@@ -110,8 +116,17 @@ impl Setup {
             console.warning(&Message::new(Slug::NotDisarmed, text));
             self.budget = None;
         }
-        self.asking = self.budget.map_or(self.asking, |budget| budget.asking());
         self
+    }
+
+    /// What hits may cost before counters stop, where they may.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.budget.map(|budget| Budget { prices: self.priced().prices, ..budget })
+    }
+
+    /// When hits ask for their probes to go.
+    fn asking(&self) -> Asking {
+        self.budget().map_or(self.asking, |budget| budget.asking())
     }
 
     /// The same, with plans of earlier runs, where the settings have a place for them.
@@ -129,7 +144,19 @@ impl Setup {
     /// How the kernel is to count.
     pub(super) fn options(&self) -> Options {
         let contexts = Naming::new(self.contexts.0.clone(), Commands::default()).wanted();
-        Options { contexts, asking: self.asking, ..Options::default() }
+        Options { contexts, asking: self.asking(), ..Options::default() }
+    }
+
+    /// Finds out what hits cost: they do as `given`, if they are. What measures must live as long as this.
+    pub(super) fn find_prices(&self, given: Option<[Duration; 2]>, console: Console) -> Measuring {
+        let (priced, measuring) = Priced::find(given, self.cache.as_ref(), console);
+        self.priced.get_or_init(|| priced);
+        measuring
+    }
+
+    /// What hits cost; what is typical where that was not found out.
+    pub(super) fn priced(&self) -> Priced {
+        self.priced.get().copied().unwrap_or_default()
     }
 
     /// The directory whose sources are measured where nothing else is asked for.
@@ -158,13 +185,16 @@ impl Setup {
             lines: if chosen.has_lines() { Some(&lines) } else { None },
             profile: if chosen.has_profile() { Some(&profile) } else { None },
         };
+        let (aim, branches, dear) = (self.aim, self.branches, self.priced().dear());
         act(&PlanOptions {
             wanted: &wanted,
             selection,
             scope,
-            aim: self.aim,
-            branches: self.branches,
+            aim,
+            branches,
             freezes: self.budget.is_some(),
+            goes: self.asking == Asking::EachHit,
+            dear,
         })
     }
 

@@ -8,6 +8,7 @@ use super::cover::{Ask, Told, cover, tell};
 use super::flow::{Flow, Sum, Var};
 use super::frequency::frequencies;
 use super::functions::Layout;
+use super::incidental::strays;
 use super::lines::Asked;
 use super::returns::explore_all;
 use super::rows::{Calls, Innermost, Span, spans};
@@ -140,34 +141,36 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let mut halts = Halt::all(&cfg, if resolved { &question.stops } else { &[] });
     let flow = Flow::new(&cfg).with_stopped(halts.iter().map(|halt| halt.piece).collect());
     let PlanOptions { branches, scope, .. } = *options;
+    let strays = if resolved { strays(&cfg, &question.spans) } else { BTreeSet::new() };
+    let (cfg, flow, strays, stops) = (&cfg, &flow, &strays, &halts);
     let asked =
-        Asked { object, innermost, calls, selected, cfg: &cfg, flow: &flow, resolved, branches, scope, halts: &halts };
+        Asked { object, innermost, calls, selected, cfg, flow, strays, resolved, branches, scope, halts: stops };
     let mut sums = asked.sums(&question.spans, &question.copies);
-    let frequency = frequencies(&cfg, &question.spans, selected);
+    let frequency = frequencies(cfg, &question.spans, selected);
     // Where nothing is known of edges, nothing can be concluded from them.
     let infer = options.scope == Scope::Whole && resolved;
     if options.aim == Aim::Hits {
         if infer {
-            cover(&cfg, &flow, &mut sums, &frequency);
+            cover(cfg, flow, &mut sums, &frequency, options.goes);
         }
-        sums.forget_counts(&flow);
+        sums.forget_counts(flow, options.goes);
     }
     let used = sums.used();
     let choice = match options.aim {
-        Aim::Counts if infer => Choice::cheapest(&cfg, &flow, &used, &frequency),
+        Aim::Counts if infer => Choice::cheapest(cfg, flow, &used, &frequency, options.dear.0),
         _ => Choice::all(&used),
     };
     let mut choice = choice;
     let evidence = (options.freezes && options.aim == Aim::Counts && resolved).then(|| {
-        let told = tell(&cfg, &flow, &sums, &choice.probes, Ask::WAYS);
+        let told = tell(cfg, flow, &sums, &choice.probes, Ask::WAYS);
         told.more.iter().for_each(|&piece| choice.add(piece));
-        let spare = tell(&cfg, &flow, &sums, &choice.probes, Ask::PIECES);
+        let spare = tell(cfg, flow, &sums, &choice.probes, Ask::PIECES);
         Evidence { told, spare }
     });
     let spare: BTreeSet<u32> = evidence.iter().flat_map(|evidence| &evidence.spare.more).copied().collect();
-    halts.iter_mut().for_each(|halt| halt.place(&flow, &cfg, &choice));
+    halts.iter_mut().for_each(|halt| halt.place(flow, cfg, &choice));
     // What leads to a line need not have come there.
-    let again = |ask: Ask| tell(&cfg, &flow, &sums, &choice.probes, Ask { before: false, ..ask });
+    let again = |ask: Ask| tell(cfg, flow, &sums, &choice.probes, Ask { before: false, ..ask });
     let evidence = match halts.is_empty() {
         true => evidence,
         false => evidence.map(|_| Evidence { told: again(Ask::WAYS), spare: again(Ask::PIECES) }),

@@ -26,6 +26,8 @@ pub(super) struct Asked<'a> {
     pub(super) selected: &'a Selected,
     pub(super) cfg: &'a Cfg,
     pub(super) flow: &'a Flow<'a>,
+    /// Blocks that seem to be of lines that they are not of.
+    pub(super) strays: &'a BTreeSet<u32>,
     /// Whether the graph can be relied on.
     pub(super) resolved: bool,
     /// Whether conditional jumps are asked for.
@@ -188,6 +190,7 @@ impl Asked<'_> {
             self.members(first, span.start, group);
         }
         groups.retain(|key, group| !self.is_made_up(key.0, group));
+        self.drop_stray_groups(&mut groups);
         let mut next = None;
         for (&(copy, file, _), group) in groups.iter_mut().rev() {
             group.last = next.replace((copy, file)) != Some((copy, file));
@@ -285,6 +288,7 @@ impl Asked<'_> {
             None => return Called::default(),
         }
         code.members.retain(|m| members.binary_search_by_key(&m.0, |m| m.0).is_err());
+        self.drop_strays(&mut code.members);
         Called { copies, members: code.members }
     }
 
@@ -344,6 +348,7 @@ impl Asked<'_> {
         let mut group = Group::default();
         self.code_of(copy, &mut group);
         group.tidy();
+        self.drop_strays(&mut group.members);
         let members = &group.members;
         match budget.checked_sub(members.len()) {
             Some(left) => *budget = left,

@@ -62,6 +62,30 @@ pub struct PlanOptions<'a> {
     /// Whether counters may freeze, that is, stop before the end: then what tells that a line was executed subtracts nothing, and there are
     /// [spare sites](ProbePlan::spare).
     pub freezes: bool,
+    /// Whether a probe goes once it has told what it can: then it must not wait for what may never come.
+    pub goes: bool,
+    /// What dear hits cost.
+    pub dear: Dear,
+}
+
+/// What a hit of an instruction that the kernel single-steps costs where one that it emulates costs 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dear(pub u32);
+
+impl Default for Dear {
+    /// As in virtual machines.
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+impl<'a> PlanOptions<'a> {
+    /// Counts of everything in the files that are `wanted`, in whole runs.
+    #[must_use]
+    pub fn of(wanted: &'a Wanted<'a>) -> Self {
+        let (selection, scope, aim) = (Selection::default(), Scope::default(), Aim::default());
+        Self { wanted, selection, scope, branches: false, aim, freezes: false, goes: false, dear: Dear::default() }
+    }
 }
 
 /// From where to where a plan's counters count, which decides what may be concluded from them.

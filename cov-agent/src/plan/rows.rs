@@ -14,6 +14,8 @@ pub(super) struct Span {
     pub(super) line: u32,
     /// The function is left from here.
     pub(super) epilogue: bool,
+    /// A statement begins here, as far as the line has any.
+    pub(super) statement: bool,
 }
 
 /// The statement rows of the files that `wanted` tells, and the other rows of lines that have none; by
@@ -22,8 +24,8 @@ pub(super) struct Span {
 pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<Span> {
     let rows = || table.rows.iter().filter(|r| r.line != 0 && wanted(r.file));
     let statements: HashSet<(FileId, u32)> = rows().filter(|r| r.is_stmt).map(|r| (r.file, r.line)).collect();
-    let used =
-        |row: &Row| row.line != 0 && wanted(row.file) && (row.is_stmt || !statements.contains(&(row.file, row.line)));
+    let begins = |row: &Row| row.is_stmt || !statements.contains(&(row.file, row.line));
+    let used = |row: &Row| row.line != 0 && wanted(row.file) && begins(row);
     let mut spans = Vec::new();
     for sequence in &table.sequences {
         let mut open: Option<Span> = None;
@@ -38,12 +40,13 @@ pub(super) fn spans(table: &LineTable, wanted: impl Fn(FileId) -> bool) -> Vec<S
             let gap = nobodys.take().filter(|_| !same);
             if let Some(open) = open.as_mut().filter(|s| same && s.start == row.addr.0) {
                 open.epilogue |= row.epilogue;
+                open.statement |= begins(row);
                 continue;
             }
             spans.extend(open.take().map(|s| Span { end: gap.unwrap_or(row.addr.0), ..s }));
             if same || used(row) {
-                let (start, epilogue) = (row.addr.0, row.epilogue);
-                open = Some(Span { start, end: 0, file: row.file, line: row.line, epilogue });
+                let (start, epilogue, statement) = (row.addr.0, row.epilogue, begins(row));
+                open = Some(Span { start, end: 0, file: row.file, line: row.line, epilogue, statement });
             }
         }
         spans.extend(open.map(|s| Span { end: nobodys.unwrap_or(sequence.end.0), ..s }));

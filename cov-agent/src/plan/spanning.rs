@@ -19,9 +19,6 @@ use super::types::Instruction;
 use super::x86_64::{Flow as Control, Returns};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What a single-stepped instruction costs, where an emulated one costs 1.
-const SINGLE_STEPPED: f64 = 14.0;
-
 /// How many terms all sums of a region may have, for each of its pieces.
 const TERMS: usize = 64;
 
@@ -64,9 +61,9 @@ impl Choice {
     }
 
     /// The cheapest counters that tell those that are asked for; `frequency` is how often each block may be expected
-    /// to run.
-    pub(super) fn cheapest(cfg: &Cfg, flow: &Flow<'_>, wanted: &BTreeSet<Var>, frequency: &[f64]) -> Self {
-        Graph::new(cfg, flow, wanted).solve(frequency).unwrap_or_else(|| Self::all(wanted))
+    /// to run, `dear` what a hit of a single-stepped instruction costs where one of an emulated costs 1.
+    pub(super) fn cheapest(cfg: &Cfg, flow: &Flow<'_>, wanted: &BTreeSet<Var>, frequency: &[f64], dear: u32) -> Self {
+        Graph::new(cfg, flow, wanted).solve(frequency, f64::from(dear)).unwrap_or_else(|| Self::all(wanted))
     }
 }
 
@@ -244,7 +241,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Finds the pieces to probe, dear ones last, and what they tell. `None` if that takes sums too long to be of use.
-    fn solve(mut self, frequency: &[f64]) -> Option<Choice> {
+    fn solve(mut self, frequency: &[f64], dear: f64) -> Option<Choice> {
         let wanted: BTreeSet<u32> = self.wanted.iter().map(|var| var.piece()).collect();
         for piece in 0..u32::try_from(self.cfg.pieces.len()).unwrap_or(u32::MAX) {
             if !wanted.contains(&piece) {
@@ -256,7 +253,7 @@ impl<'a> Graph<'a> {
                 }
             }
         }
-        let mut pieces: Vec<(f64, u32)> = wanted.into_iter().map(|p| (self.cost(p, frequency), p)).collect();
+        let mut pieces: Vec<(f64, u32)> = wanted.into_iter().map(|p| (self.cost(p, frequency, dear), p)).collect();
         // Of equal ones the later is spared: what cuts a run short lies behind the probe.
         pieces.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
         for (_, piece) in pieces {
@@ -267,14 +264,14 @@ impl<'a> Graph<'a> {
         self.values()
     }
 
-    fn cost(&self, piece: u32, frequency: &[f64]) -> f64 {
+    fn cost(&self, piece: u32, frequency: &[f64], dear: f64) -> f64 {
         let block = self.cfg.pieces.get(piece as usize).map_or(u32::MAX, |p| p.block);
         let frequency = frequency.get(block as usize).copied().unwrap_or(1.0);
         let insn = self.flow.site(piece).and_then(|n| self.cfg.insns.get(n as usize));
         match insn.and_then(|i| i.probe) {
             _ if self.ways.contains_key(&piece) => frequency,
             Some(Instruction::Emulated) => frequency,
-            Some(Instruction::SingleStepped) => frequency * SINGLE_STEPPED,
+            Some(Instruction::SingleStepped) => frequency * dear,
             None => f64::INFINITY,
         }
     }

@@ -47,10 +47,13 @@ impl Sums {
         counted.chain(self.lines.iter().flat_map(|l| l.seen.iter().copied())).collect()
     }
 
-    /// Leaves only what tells that lines and functions were executed, which becomes the count of functions.
-    pub(super) fn forget_counts(&mut self, flow: &Flow<'_>) {
+    /// Leaves only what tells that lines and functions were executed, which becomes the count of functions. `goes`: a probe
+    /// goes once it was hit, and so none is to wait for a way out of a jump.
+    pub(super) fn forget_counts(&mut self, flow: &Flow<'_>, goes: bool) {
         let tidy = |seen: &mut Vec<Var>| {
-            seen.iter_mut().for_each(|var| *var = flow.reached(*var));
+            if goes {
+                seen.iter_mut().for_each(|var| *var = flow.reached(*var));
+            }
             seen.sort_unstable();
             seen.dedup();
         };

@@ -1,6 +1,6 @@
 //! Any bytes as code.
 
-use super::{Aim, PlanOptions, Scope, Selection, Term, plan};
+use super::{Aim, PlanOptions, Scope, Term, plan};
 use crate::object::{Bytes, DebugSearch, parse};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
 use proptest::prelude::*;
@@ -97,9 +97,11 @@ proptest! {
         bytes[*offset..offset + CODE].copy_from_slice(&code);
         let object = parse(Path::new("noise"), &(Arc::new(bytes) as Bytes), &DebugSearch::default(), &|_| true).unwrap();
         let reachable = reachable(&code, *at, [*at, at + CODE as u64 / 2]);
-        for (scope, aim) in [(Scope::Whole, Aim::Counts), (Scope::Part, Aim::Counts), (Scope::Whole, Aim::Hits)] {
+        let whole = |aim, goes| (Scope::Whole, aim, goes);
+        let part = (Scope::Part, Aim::Counts, false);
+        for (scope, aim, goes) in [whole(Aim::Counts, false), part, whole(Aim::Hits, false), whole(Aim::Hits, true)] {
             let began = Instant::now();
-            let plan = plan(&object, &PlanOptions { wanted: &|_| true, selection: Selection::default(), scope, aim, branches: true, freezes: true });
+            let plan = plan(&object, &PlanOptions { scope, aim, goes, branches: true, freezes: true, ..PlanOptions::of(&|_| true) });
             prop_assert!(began.elapsed() < Duration::from_secs(5));
             for site in &plan.sites {
                 let addr = site.addr.0;

@@ -1,6 +1,6 @@
 //! What a hit costs on this machine: measured on the agent itself.
 
-use super::{Kernel, ProbeError};
+use super::{ArmedId, Kernel, ProbeError};
 use crate::object::{FileOffset, LinkAddr};
 use crate::plan::{Instruction, Observe, Site, SlotId};
 use std::fs::{self, File};
@@ -20,12 +20,22 @@ impl Prices {
     pub const TYPICAL: Self =
         Self { emulated: Duration::from_nanos(650), single_stepped: Duration::from_nanos(11_000) };
 
-    /// Measures: arms two instructions of this very program, executes them some hundred times, takes
-    /// the quickest of a few runs. Takes about as long as arming and disarming an object.
+    /// Measures and takes the probes away again, which takes as long as disarming an object.
     ///
     /// # Errors
     /// When probes cannot be armed, or do not fire.
     pub fn measure(kernel: &mut dyn Kernel) -> Result<Self, ProbeError> {
+        let (prices, armed) = Self::begin(kernel)?;
+        kernel.detach(armed)?;
+        Ok(prices)
+    }
+
+    /// Measures: arms two instructions of this very program, executes them some hundred times, takes
+    /// the quickest of a few runs. Takes milliseconds; the probes stay armed.
+    ///
+    /// # Errors
+    /// When probes cannot be armed, or do not fire.
+    pub fn begin(kernel: &mut dyn Kernel) -> Result<(Self, ArmedId), ProbeError> {
         let doing = "arming the agent itself";
         let file = File::open("/proc/self/exe").map_err(|error| ProbeError::of(doing, error))?;
         let functions = [own_code::emulated as extern "C" fn(u32), own_code::single_stepped];
@@ -41,12 +51,12 @@ impl Prices {
         let own = std::process::id();
         let prices = kernel.track(own).map(|()| functions.map(price));
         kernel.untrack(own)?;
-        let counters = kernel.detach(armed.id)?;
+        let counters = kernel.counters(armed.id)?;
         let [emulated, single_stepped] = prices?;
         if counters != [u64::from(RUNS * HITS); 2] {
             return Err(ProbeError::Silent);
         }
-        Ok(Self { emulated, single_stepped })
+        Ok((Self { emulated, single_stepped }, armed.id))
     }
 }
 

@@ -5,6 +5,7 @@
 mod cache;
 mod contexts;
 mod disarm;
+mod hits;
 mod journal;
 mod lightening;
 mod lingering;
@@ -21,6 +22,7 @@ mod ways;
 
 pub use cache::{Cache, CacheError};
 pub use disarm::{Budget, Disarmed, Disarmer};
+pub use hits::Hits;
 pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use lingering::Lingering;
 pub use naming::{Commands, Naming};
@@ -79,7 +81,7 @@ pub struct CoverageTestRunner<K> {
     cut: Vec<u32>,
     contexts: Option<Contexts>,
     disarmer: Option<Disarmer>,
-    hits: u64,
+    hits: Hits,
     /// What the kernel could not count, as far as it is recorded.
     lost: KernelLosses,
 }
@@ -121,7 +123,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
             cut: Vec::new(),
             contexts: None,
             disarmer: None,
-            hits: 0,
+            hits: Hits::default(),
             lost: KernelLosses::default(),
         }
     }
@@ -324,7 +326,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
 
     /// How many hits of probes were counted, as far as the results were collected.
     #[must_use]
-    pub fn hits(&self) -> u64 {
+    pub fn hits(&self) -> Hits {
         self.hits
     }
 
@@ -343,8 +345,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
-                    let in_contexts = contexts.iter().flat_map(|(_, counts)| counts.values());
-                    self.hits = counters.iter().chain(in_contexts).fold(self.hits, |sum, n| sum.saturating_add(*n));
+                    self.hits.add(&object.measured.plan, &counters, &contexts);
                     let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
                     record::record(&self.collector, &object.measured, counts, &contexts);
                 }

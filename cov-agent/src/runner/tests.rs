@@ -239,7 +239,7 @@ fn each_context_has_its_own_counts() {
     runner.kernel.hit(10, &file, 0x20, ZF);
     runner.kernel.exit(10, 11);
     runner.collect_coverage_results().unwrap();
-    assert_eq!(runner.hits(), 5);
+    assert_eq!(runner.hits().all, 5);
     let endings: Vec<_> = runner.endings().map(|(name, ending)| (name.to_owned(), ending)).collect();
     assert_eq!(
         endings,

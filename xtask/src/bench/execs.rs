@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The pace of 10 000 execs a minute.
+const PACE: Duration = Duration::from_millis(6);
 
 /// The medians of the times from start to end of a small program, in microseconds.
 pub(super) struct Execs {
@@ -54,7 +57,7 @@ impl Agent {
 
 /// Measures, in turns with and without the agent.
 pub(super) fn measure(agent: &Path, dir: &Path, smoke: bool) -> Result<Execs> {
-    let (rounds, execs) = if smoke { (1, 3) } else { (5, 400) };
+    let (rounds, execs) = if smoke { (1, 3) } else { (7, 120) };
     let known = dir.canonicalize()?.join("execs");
     Build::with("gcc", dir).args(["-g", "-O1", "-o"]).arg(&known).arg(fixture("c/work.c")).run();
     let output = dir.join("execs-out");
@@ -86,10 +89,12 @@ pub(super) fn measure(agent: &Path, dir: &Path, smoke: bool) -> Result<Execs> {
     Ok(Execs { plain: [plain, plain_known], unmatched, foreign, known })
 }
 
-/// How long each of `execs` runs took, in microseconds.
+/// How long each of `execs` runs took, in microseconds; they begin at the pace.
 fn run(program: &Path, execs: u32) -> Result<Vec<f64>> {
+    let first = Instant::now();
     (0..execs)
-        .map(|_| {
+        .map(|n| {
+            std::thread::sleep((PACE * n).saturating_sub(first.elapsed()));
             let begun = Instant::now();
             let status = Command::new(program).arg("1").stdin(Stdio::null()).status()?;
             if !status.success() {
@@ -109,15 +114,18 @@ impl Execs {
     pub(super) fn render(&self) -> String {
         let [plain, plain_known] = self.plain;
         let line = |what: &str, plain: f64, with: f64| {
-            let (more, percent) = (with - plain, (with / plain - 1.0) * 100.0);
-            format!("{what:<58} {plain:>7.0} us  {more:>+6.0} us  {percent:>+6.1} %\n")
+            let (held, percent) = (with - plain, (with / plain - 1.0) * 100.0);
+            format!("| {what} | {plain:.0} µs | {with:.0} µs | {held:+.0} µs | {percent:+.1} % |\n")
         };
-        format!(
-            "\nOne exec and its end (median)                                 plain     with the agent\n{}{}{}",
-            line("a program of the system, while others are watched", plain, self.unmatched),
+        let head =
+            "| a small program, from start to end | plain | with the agent | held | |\n|---|---:|---:|---:|---:|\n";
+        [
+            head.to_owned(),
+            line("one of the system, while others are watched", plain, self.unmatched),
             line("the same, while a program is measured that did not start it", plain, self.foreign),
-            line("a program that is known and armed", plain_known, self.known),
-        )
+            line("one that is known and armed", plain_known, self.known),
+        ]
+        .concat()
     }
 
     pub(super) fn json(&self) -> Value {

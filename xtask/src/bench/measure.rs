@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Cost {
     /// From start to end.
     pub(super) wall: Duration,
+    /// Processor time of it and of all that it started.
+    pub(super) cpu: Duration,
     /// From its end until the last process that it left behind had ended.
     pub(super) after: Duration,
     /// What it said on stderr.
@@ -20,23 +22,41 @@ pub(super) struct Cost {
 pub(super) fn once(command: &mut Command) -> Result<Cost> {
     let mut stderr = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.try_clone()?);
-    let start = Instant::now();
+    let (start, spent) = (Instant::now(), spent()?);
     let status = command.status().with_context(|| format!("{command:?}"))?;
     let wall = start.elapsed();
     wait_for_orphans()?;
     let after = start.elapsed() - wall;
+    let cpu = self::spent()?.saturating_sub(spent);
     let mut said = String::new();
     stderr.rewind()?;
     stderr.read_to_string(&mut said)?;
     if !status.success() {
         bail!("{command:?}: {status}\n{said}");
     }
-    Ok(Cost { wall, after, said })
+    Ok(Cost { wall, cpu, after, said })
+}
+
+/// Processor time of all children that were waited for.
+fn spent() -> Result<Duration> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is to memory for what is written.
+    #[expect(unsafe_code, reason = "getrusage(2) has no wrapper in the standard library")]
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) != 0 {
+            return Err(std::io::Error::last_os_error()).context("getrusage");
+        }
+        usage.assume_init()
+    };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+    };
+    Ok(time(usage.ru_utime) + time(usage.ru_stime))
 }
 
 /// Runs the commands in turns, `rounds` times each, so that what else the machine does hits all of them.
-pub(super) fn interleaved<const N: usize>(rounds: usize, mut commands: [Command; N]) -> Result<[Series; N]> {
-    let mut series = [const { Series(Vec::new()) }; N];
+pub(super) fn interleaved(rounds: usize, commands: &mut [Command]) -> Result<Vec<Series>> {
+    let mut series = vec![Series::default(); commands.len()];
     for _ in 0..rounds {
         for (command, series) in commands.iter_mut().zip(&mut series) {
             series.0.push(once(command)?);
@@ -46,13 +66,18 @@ pub(super) fn interleaved<const N: usize>(rounds: usize, mut commands: [Command;
 }
 
 /// Several runs of one command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Series(Vec<Cost>);
 
 impl Series {
     /// The median time in milliseconds.
     pub(super) fn millis(&self) -> f64 {
         self.median(|cost| cost.wall.as_secs_f64() * 1e3)
+    }
+
+    /// The median processor time in milliseconds.
+    pub(super) fn cpu_millis(&self) -> f64 {
+        self.median(|cost| cost.cpu.as_secs_f64() * 1e3)
     }
 
     /// The median of something about a run.
@@ -78,7 +103,7 @@ pub(super) fn adopt_orphans() -> Result<()> {
 
 /// Waits until no child is left: the agent leaves one behind that disarms its probes, and until then
 /// the next run would pay for them.
-fn wait_for_orphans() -> Result<()> {
+pub(super) fn wait_for_orphans() -> Result<()> {
     loop {
         // SAFETY: the pointer may be null.
         #[expect(unsafe_code, reason = "the standard library waits for its own children only")]

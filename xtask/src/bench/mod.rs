@@ -2,189 +2,225 @@
 
 mod data;
 mod execs;
+mod linear;
 mod measure;
+mod page;
+mod peak;
+mod programs;
 mod said;
 mod table;
+mod ways;
 
 pub(crate) use data::run_data;
 
 use crate::shell::{cargo, is_root, run, target_dir, workspace};
 use anyhow::{Result, bail};
-use cov_tests::{Build, Project, package_dir};
-use measure::{adopt_orphans, interleaved};
+use execs::Execs;
+use linear::Linear;
+use measure::{adopt_orphans, interleaved, once};
+use peak::Peak;
+use programs::{Program, call};
 use said::Said;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+use ways::{Agent, Way};
 
-/// How many processes the suite of short ones has.
-const PROCESSES: u32 = 200;
+/// How long a long run takes at least without the agent.
+const LONG: Duration = Duration::from_millis(1200);
+/// How often long runs are repeated.
+const LONG_ROUNDS: usize = 3;
+/// Where the figures stand in the manual.
+const PAGE: &str = "docs/src/explanation/figures.md";
 
-/// A program in two builds.
-struct Program {
-    name: String,
-    plain: PathBuf,
-    /// Compiled so that it measures its coverage itself.
-    compiled: Option<PathBuf>,
-    args: Vec<String>,
-    /// How many processes it runs.
-    processes: u32,
+/// What is wanted of the benchmark.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Only prove that it works, on little, with the agent as tests build it.
+    pub(crate) smoke: bool,
+    /// Print JSON instead of the tables.
+    pub(crate) json: bool,
+    /// Write the page of the manual that has the figures.
+    pub(crate) write: bool,
 }
 
-/// What was measured of a program.
+impl Wanted {
+    /// The check that it works.
+    pub(crate) fn smoke() -> Self {
+        Self { smoke: true, json: false, write: false }
+    }
+}
+
+/// Everything that was measured.
+struct Figures {
+    programs: Vec<Measured>,
+    execs: Execs,
+    linear: Vec<Linear>,
+}
+
+/// A program's figures.
 struct Measured {
     name: String,
     processes: u32,
-    plain_ms: f64,
-    agent_ms: f64,
-    /// With the plan out of the cache.
-    cached_ms: f64,
-    /// Finding the plan there.
-    from_cache_ms: f64,
-    compiled_ms: Option<f64>,
-    disarm_ms: f64,
-    said: Said,
+    short: Vec<Outcome>,
+    long: Vec<Outcome>,
+    /// How often it does its work in a long run.
+    rounds: u64,
 }
 
-/// Measures; `smoke` proves only that it works, on little, with the agent as tests build it.
-pub(crate) fn run_bench(smoke: bool, as_json: bool) -> Result<()> {
+/// What one way of running it came to; times are medians.
+struct Outcome {
+    way: &'static str,
+    wall_ms: f64,
+    cpu_ms: f64,
+    /// From its end until the probes were gone.
+    after_ms: f64,
+    /// Times and memory as ratios to the plain program by the same compiler.
+    ratio: f64,
+    cpu_ratio: f64,
+    plain_ms: f64,
+    peak_mib: Option<f64>,
+    memory_ratio: Option<f64>,
+    said: Option<Said>,
+}
+
+/// Measures, and prints or writes what came of it.
+pub(crate) fn run_bench(wanted: Wanted) -> Result<()> {
     if !is_root() {
         bail!("arming probes needs root: sudo -E cargo xtask bench");
     }
+    let smoke = wanted.smoke;
     adopt_orphans()?;
     let mut build = cargo(["build", "--quiet", "--package", "cov-agent"]);
     run(if smoke { &mut build } else { build.arg("--release") })?;
-    let agent = target_dir().join(if smoke { "debug/cov-agent" } else { "release/cov-agent" });
+    let path = target_dir().join(if smoke { "debug/cov-agent" } else { "release/cov-agent" });
     let dir = target_dir().join("bench");
     std::fs::create_dir_all(&dir)?;
+    let dir = dir.canonicalize()?;
+    let agent = Agent::new(&path, &dir)?;
 
-    let mut results = Vec::new();
-    for (program, rounds) in programs(&dir, smoke) {
-        results.push(measure(&agent, &dir, &program, if smoke { 1 } else { rounds })?);
+    eprintln!("compiling the programs");
+    let programs = programs::all(&dir, smoke)?;
+    let peak = Peak::new(&dir)?;
+    let mut measured = Vec::new();
+    for program in &programs {
+        eprintln!("measuring {}", program.name);
+        measured.push(measure(&agent, &peak, &dir, program, smoke)?);
     }
-    let execs = execs::measure(&agent, &dir, smoke)?;
-    if as_json {
-        let all: Vec<Value> = results.iter().map(Measured::json).chain([execs.json()]).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+    eprintln!("measuring execs");
+    let execs = execs::measure(&path, &dir, smoke)?;
+    eprintln!("measuring what grows");
+    let linear = linear::measure(&agent, &dir, smoke)?;
+    let figures = Figures { programs: measured, execs, linear };
+    if wanted.json {
+        println!("{}", serde_json::to_string_pretty(&figures.json())?);
     } else {
-        print!("{}{}", table::render(&results), execs.render());
+        print!("{}", page::render(&figures));
+    }
+    if wanted.write {
+        std::fs::write(workspace().join(PAGE), page::render(&figures))?;
     }
     Ok(())
 }
 
-/// The programs, each with how often it is to be run.
-fn programs(dir: &Path, smoke: bool) -> Vec<(Program, usize)> {
-    let mut programs = vec![(small(dir), 31)];
-    if smoke {
-        programs.push((suite(dir, 3), 1));
-    } else {
-        programs.extend([Project::sqlite(), Project::lua(), Project::zstd()].map(|project| (real(dir, &project), 5)));
-        programs.extend([(rust_tests(dir), 15), (suite(dir, PROCESSES), 3)]);
-    }
-    programs
-}
-
-/// The fixed cost: a program that does nearly nothing.
-fn small(dir: &Path) -> Program {
-    let plain = dir.join("collatz");
-    let source = workspace().join("xtask/sample/collatz.c");
-    Build::with("gcc", dir).args(["-O0", "-g", "-o"]).arg(&plain).arg(source).run();
-    Program { name: "a small C program, -O0".into(), plain, compiled: None, args: vec!["6".into()], processes: 1 }
-}
-
-/// A real project, and the same built for gcov.
-fn real(dir: &Path, project: &Project) -> Program {
-    let plain = compile(project, dir, "", &["-O1"]);
-    let compiled = Some(compile(project, dir, "-gcov", &["-O1", "--coverage"]));
-    Program { name: format!("{}, -O1", project.name), plain, compiled, args: Vec::new(), processes: 1 }
-}
-
-/// Many short processes, one after the other.
-fn suite(dir: &Path, processes: u32) -> Program {
-    let args = vec![processes.to_string()];
-    let name = format!("{processes} processes of lua, -O1");
-    Program { name, args, processes, ..real(dir, &Project::suite()) }
-}
-
-/// A Rust crate's own tests, and the same built for LLVM's source-based coverage.
-fn rust_tests(dir: &Path) -> Program {
-    let source = package_dir("strsim").join("src/lib.rs");
-    let compile = |output: &str, flags: &[&str]| {
-        let rustc = Build::with("rustc", dir).args(["--test", "--edition=2015", "-g", "-Copt-level=1", "-o", output]);
-        rustc.args(flags).arg(&source).run();
-        dir.join(output)
-    };
-    Program {
-        name: "the tests of the crate strsim".into(),
-        plain: compile("strsim", &[]),
-        compiled: Some(compile("strsim-llvm", &["-Cinstrument-coverage"])),
-        args: Vec::new(),
-        processes: 1,
-    }
-}
-
-/// Compiles unless it is there from an earlier time: SQLite takes long.
-fn compile(project: &Project, dir: &Path, suffix: &str, flags: &[&str]) -> PathBuf {
-    let output = format!("{}{suffix}", project.name);
-    let program = dir.join(&output);
-    if program.exists() { program } else { project.compile(dir, &output, flags) }
-}
-
-fn measure(agent: &Path, dir: &Path, program: &Program, rounds: usize) -> Result<Measured> {
-    let call = |path: &Path| {
-        let mut command = Command::new(path);
-        command.args(&program.args).current_dir(dir).env("LLVM_PROFILE_FILE", dir.join("default.profraw"));
-        command
-    };
-    let with = |options: &[&str]| {
-        let mut measured = Command::new(agent);
-        measured.args(["run", "--verbose"]).args(options).args(cov_tests::sources()).args(["--format", "lcov,json"]);
-        measured.arg("--output").arg(dir.join("coverage")).arg("--").arg(&program.plain).args(&program.args);
-        measured.current_dir(dir);
-        measured
-    };
+fn measure(agent: &Agent, peak: &Peak, dir: &Path, program: &Program, smoke: bool) -> Result<Measured> {
     // So that the cache has its plan.
-    measure::once(&mut with(&["--cache", "plans"]))?;
-    // A build for coverage is run in any case: where there is none, the plain one once more.
-    let compiled = call(program.compiled.as_deref().unwrap_or(&program.plain));
-    let commands = [call(&program.plain), with(&["--no-cache"]), with(&["--cache", "plans"]), compiled];
-    let [plain, measured, cached, compiled] = interleaved(rounds, commands)?;
-    Ok(Measured {
-        name: program.name.clone(),
-        processes: program.processes,
-        plain_ms: plain.millis(),
-        agent_ms: measured.millis(),
-        cached_ms: cached.millis(),
-        from_cache_ms: said::from_cache(cached.said())?,
-        compiled_ms: program.compiled.as_ref().map(|_| compiled.millis()),
-        disarm_ms: measured.median(|cost| cost.after.as_secs_f64() * 1e3),
-        said: Said::read(measured.said())?,
-    })
+    once(&mut agent.run(&["--cache", "plans", "--lines-only"], &program.plain, &program.short))?;
+    let ways = agent.ways(program, &program.short, true)?;
+    let short = outcomes(ways, if smoke { 1 } else { program.rounds }, Some(peak))?;
+    let (mut long, mut rounds) = (Vec::new(), 1);
+    if program.repeats && !smoke {
+        rounds = enough(|rounds| call(dir, &program.plain, &[rounds.to_string()]))?;
+        let ways = agent.ways(program, &[rounds.to_string()], false)?;
+        long = outcomes(ways, LONG_ROUNDS, None)?;
+    }
+    Ok(Measured { name: program.name.clone(), processes: program.processes, short, long, rounds })
+}
+
+/// How often the work must be done so that it takes [`LONG`].
+fn enough(command: impl Fn(u64) -> Command) -> Result<u64> {
+    let mut rounds = 16;
+    loop {
+        let took = once(&mut command(rounds))?.wall;
+        if took >= LONG {
+            return Ok(rounds);
+        }
+        let wanted = u128::from(rounds) * LONG.as_micros() * 6 / 5 / took.as_micros().max(1);
+        rounds = u64::try_from(wanted).unwrap_or(u64::MAX).clamp(rounds + rounds / 8, rounds * 16);
+    }
+}
+
+fn outcomes(ways: Vec<Way>, rounds: usize, peak: Option<&Peak>) -> Result<Vec<Outcome>> {
+    let (ways, mut commands): (Vec<_>, Vec<_>) =
+        ways.into_iter().map(|w| ((w.name, w.base, w.program), w.command)).unzip();
+    let series = interleaved(rounds, &mut commands)?;
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for (((way, base, program), series), command) in ways.into_iter().zip(&series).zip(&mut commands) {
+        let (wall_ms, cpu_ms) = (series.millis(), series.cpu_millis());
+        // A debugger does not let what it runs load a library for it.
+        let peak_mib = match peak {
+            Some(peak) if way != ways::BREAKPOINTS => Some(peak.of(command, &program)?),
+            _ => None,
+        };
+        let said = ways::is_agent(way).then(|| Said::read(series.said())).transpose()?;
+        let plain = outcomes.get(base);
+        let plain_ms = plain.map_or(wall_ms, |o| o.wall_ms);
+        let cpu_ratio = cpu_ms / plain.map_or(cpu_ms, |o| o.cpu_ms);
+        let memory_ratio = peak_mib.zip(plain.map_or(peak_mib, |o| o.peak_mib)).map(|(own, plain)| own / plain);
+        let after_ms = series.median(|cost| cost.after.as_secs_f64() * 1e3);
+        let ratio = wall_ms / plain_ms;
+        outcomes.push(Outcome {
+            way,
+            wall_ms,
+            cpu_ms,
+            after_ms,
+            plain_ms,
+            ratio,
+            cpu_ratio,
+            peak_mib,
+            memory_ratio,
+            said,
+        });
+    }
+    Ok(outcomes)
+}
+
+impl Figures {
+    fn json(&self) -> Value {
+        json!({
+            "programs": self.programs.iter().map(Measured::json).collect::<Vec<_>>(),
+            "execs": self.execs.json(),
+            "linear": self.linear.iter().map(Linear::json).collect::<Vec<_>>(),
+        })
+    }
 }
 
 impl Measured {
     fn json(&self) -> Value {
-        let Said { lines, probes, emulated, hits, read_ms, plan_ms, arm_ms, write_ms, agent_mib, program_mib } =
-            self.said;
+        let all = |outcomes: &[Outcome]| outcomes.iter().map(Outcome::json).collect::<Vec<_>>();
         json!({
             "program": self.name,
             "processes": self.processes,
-            "lines": lines,
-            "probes": probes,
-            "emulated": emulated,
-            "hits": hits,
-            "plain_ms": self.plain_ms,
-            "agent_ms": self.agent_ms,
-            "cached_ms": self.cached_ms,
-            "from_cache_ms": self.from_cache_ms,
-            "compiled_ms": self.compiled_ms,
-            "read_ms": read_ms,
-            "plan_ms": plan_ms,
-            "arm_ms": arm_ms,
-            "write_ms": write_ms,
-            "disarm_ms": self.disarm_ms,
-            "agent_peak_mib": agent_mib,
-            "program_peak_mib": program_mib,
+            "short": all(&self.short),
+            "long": all(&self.long),
+            "long_rounds": self.rounds,
+        })
+    }
+}
+
+impl Outcome {
+    fn json(&self) -> Value {
+        json!({
+            "way": self.way,
+            "wall_ms": self.wall_ms,
+            "cpu_ms": self.cpu_ms,
+            "after_ms": self.after_ms,
+            "ratio": self.ratio,
+            "cpu_ratio": self.cpu_ratio,
+            "peak_mib": self.peak_mib,
+            "memory_ratio": self.memory_ratio,
+            "agent": self.said.map(|said| said.json()),
         })
     }
 }

@@ -9,11 +9,12 @@ use super::exit::Exit;
 use super::message::{Message, Slug};
 use super::object_args::{PlanAim, PlanArgs};
 use super::object_error;
+use super::plan_cache;
+use super::priced::Priced;
 use super::setup::Setup;
 use super::stdout;
 use crate::config::Settings;
 use crate::plan::{Aim, PlanOptions, Scope, survey};
-use crate::probe::Prices;
 use crate::runner::{Candidate, read_and_plan};
 use view::{Choice, View};
 
@@ -24,16 +25,16 @@ pub(super) fn run(args: &PlanArgs, settings: &Settings, console: Console) -> Res
         settings.include_patterns.value.0.push("**".to_owned());
     }
     let setup = Setup::new(&settings, console)?;
+    let priced = Priced::known(args.prices, plan_cache::open_if_there(&settings, &setup.directory).as_ref());
     let candidate = Candidate::open(&args.object).map_err(|e| object_error::message(&args.object, &e.into()))?;
-    let aim = match args.aim {
-        PlanAim::Counts => Aim::Counts,
-        PlanAim::Hits => Aim::Hits,
+    let (aim, goes) = match args.aim {
+        PlanAim::Counts => (Aim::Counts, false),
+        PlanAim::Hits => (Aim::Hits, false),
+        PlanAim::Once => (Aim::Hits, true),
     };
-    let prices = args.prices.map_or(Prices::TYPICAL, |[emulated, single_stepped]| Prices { emulated, single_stepped });
     let scope = if args.part { Scope::Part } else { Scope::Whole };
     let planned = setup.planning(&setup.files(), scope, |options| {
-        let PlanOptions { wanted, ref selection, scope, branches, freezes, .. } = *options;
-        let options = PlanOptions { wanted, selection: *selection, scope, aim, branches, freezes };
+        let options = PlanOptions { aim, goes, dear: priced.dear(), selection: options.selection, ..*options };
         let (object, plan) = read_and_plan(candidate, &setup.search, &options)?;
         let survey = survey(&object, &options);
         Ok((object, plan, survey))
@@ -42,7 +43,7 @@ pub(super) fn run(args: &PlanArgs, settings: &Settings, console: Console) -> Res
     if plan.lines.is_empty() && plan.unmeasurable.is_empty() {
         return Err(setup.nothing_to_measure(&args.object, object.left_out.len()));
     }
-    let view = View::new(&object, &plan, &survey, &Choice { aim, scope, prices }, args.line.as_ref());
+    let view = View::new(&object, &plan, &survey, &Choice { aim: args.aim, scope, priced }, args.line.as_ref());
     if let Some((file, line)) = args.line.as_ref().filter(|_| view.lines.is_empty()) {
         let text = format!("{}:{line} is no line of {} that can be measured", file.display(), args.object.display());
         return Err(Message::new(Slug::NothingToMeasure, text));

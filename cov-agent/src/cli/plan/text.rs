@@ -26,9 +26,10 @@ pub(super) fn render(view: &View, only_lines: bool) -> String {
     }
     let (dear, cheap) = (view.prices.single_stepped_ns, view.prices.emulated_ns);
     out.push_str(&format!(
-        "{} probes for {}: {emulated} emulated ({cheap} ns a hit), {stepped} single-stepped ({dear} ns)\n",
+        "{} probes for {}: {emulated} emulated ({cheap} ns a hit), {stepped} single-stepped ({dear} ns), prices {}\n",
         view.probes.len(),
         view.aim,
+        view.prices.origin,
     ));
     let ms = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     let (exec, pass) = (ms(view.expected.exec_us), ms(view.expected.pass_us));

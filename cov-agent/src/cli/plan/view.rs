@@ -3,9 +3,10 @@
 //! `docs/src/reference/plan.md` is the reference. Fields are only added as long as `version` stays the same.
 
 use crate::cli::lines::{ObjectView, ProbeView, TermView};
+use crate::cli::object_args::PlanAim;
+use crate::cli::priced::Priced;
 use crate::object::Object;
-use crate::plan::{Aim, Instruction, ProbePlan, Scope, Survey};
-use crate::probe::Prices;
+use crate::plan::{Instruction, ProbePlan, Scope, Survey};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,9 +18,9 @@ const EXEC: Duration = Duration::from_nanos(2_600);
 
 /// What the plan was made with.
 pub(super) struct Choice {
-    pub(super) aim: Aim,
+    pub(super) aim: PlanAim,
     pub(super) scope: Scope,
-    pub(super) prices: Prices,
+    pub(super) priced: Priced,
 }
 
 /// A plan.
@@ -52,6 +53,7 @@ pub(super) struct UnresolvedView {
 
 #[derive(Debug, Serialize)]
 pub(super) struct PricesView {
+    pub(super) origin: &'static str,
     pub(super) emulated_ns: u64,
     pub(super) single_stepped_ns: u64,
 }
@@ -92,7 +94,7 @@ impl View {
         choice: &Choice,
         line: Option<&(PathBuf, u32)>,
     ) -> Self {
-        let Choice { aim, scope, prices } = choice;
+        let &Choice { aim, scope, priced: Priced { prices, origin } } = choice;
         let price = |instruction| match instruction {
             Instruction::Emulated => prices.emulated,
             Instruction::SingleStepped => prices.single_stepped,
@@ -119,8 +121,9 @@ impl View {
             version: VERSION,
             object: ObjectView { path: object.image.path.display().to_string(), id: object.image.id.to_string() },
             aim: match aim {
-                Aim::Counts => "counts",
-                Aim::Hits => "hits",
+                PlanAim::Counts => "counts",
+                PlanAim::Hits => "hits",
+                PlanAim::Once => "hits once",
             },
             scope: match scope {
                 Scope::Whole => "whole",
@@ -129,7 +132,11 @@ impl View {
             functions: survey.functions,
             blocks: survey.blocks,
             unresolved: unresolved.collect(),
-            prices: PricesView { emulated_ns: nanos(prices.emulated), single_stepped_ns: nanos(prices.single_stepped) },
+            prices: PricesView {
+                origin,
+                emulated_ns: nanos(prices.emulated),
+                single_stepped_ns: nanos(prices.single_stepped),
+            },
             expected: ExpectedView {
                 exec_us: micros(EXEC.saturating_mul(count)),
                 pass_us: micros(plan.sites.iter().map(|site| price(site.instruction)).sum()),

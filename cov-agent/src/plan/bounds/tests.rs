@@ -161,7 +161,7 @@ proptest! {
         let sums = Sums { lines: (1..).zip(&asked).map(line).collect(), ..Sums::default() };
         let frequency = vec![1.0; cfg.blocks.len()];
         let used = sums.used();
-        let mut choice = if whole { Choice::cheapest(&cfg, &flow, &used, &frequency) } else { Choice::all(&used) };
+        let mut choice = if whole { Choice::cheapest(&cfg, &flow, &used, &frequency, 16) } else { Choice::all(&used) };
         let told = tell(&cfg, &flow, &sums, &choice.probes, Ask::WAYS);
         told.more.iter().for_each(|&piece| choice.add(piece));
         let spare = tell(&cfg, &flow, &sums, &choice.probes, Ask::PIECES);

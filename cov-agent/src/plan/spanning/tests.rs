@@ -206,7 +206,7 @@ proptest! {
         let counts = walks(&cfg, &code, choices);
         let countable = countable(&cfg, &flow);
         let wanted: BTreeSet<Var> = countable.iter().zip(left_out).filter(|(_, out)| !out).map(|(var, _)| *var).collect();
-        let choice = Graph::new(&cfg, &flow, &wanted).solve(&vec![1.0; cfg.blocks.len()]).unwrap();
+        let choice = Graph::new(&cfg, &flow, &wanted).solve(&vec![1.0; cfg.blocks.len()], 16.0).unwrap();
         prop_assert!(choice.probes.len() <= Choice::all(&wanted).probes.len());
         for &var in &wanted {
             let sum = choice.value(var).unwrap();
@@ -225,6 +225,7 @@ proptest! {
         entries in prop::collection::vec(any::<u8>(), 0..3),
         choices in prop::collection::vec(any::<u8>(), 0..60),
         lines in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..5), 1..12),
+        goes in any::<bool>(),
     ) {
         tame(&mut steps);
         let code_of = || code(&steps, &entries);
@@ -241,7 +242,7 @@ proptest! {
         let mut sums = Sums { lines: (1..).zip(&lines).map(line).collect(), ..Sums::default() };
         let all = Choice::all(&sums.used());
         let frequency: Vec<f64> = (0..cfg.blocks.len()).map(|n| [0.01, 1.0, 8.0][n * 7 % 3]).collect();
-        cover(&cfg, &flow, &mut sums, &frequency);
+        cover(&cfg, &flow, &mut sums, &frequency, goes);
         let choice = Choice::all(&sums.used());
         let hit = |choice: &Choice, var: &Var| {
             let sum = choice.value(*var).unwrap();

@@ -54,7 +54,7 @@ proptest! {
         let countable = countable(&cfg, &flow);
         let wanted: BTreeSet<Var> = countable.iter().zip(left_out).filter(|(_, out)| !out).map(|(var, _)| *var).collect();
         let choice = match spare {
-            true => Choice::cheapest(&cfg, &flow, &wanted, &vec![1.0; cfg.blocks.len()]),
+            true => Choice::cheapest(&cfg, &flow, &wanted, &vec![1.0; cfg.blocks.len()], 16),
             false => Choice::all(&wanted),
         };
         let stopped = stopped(&cfg, code.entries[0], &last);

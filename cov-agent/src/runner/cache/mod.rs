@@ -21,20 +21,25 @@ mod tests;
 use super::prepare::Prepared;
 use crate::object::{Bytes, DebugOrigin, DebugSearch};
 use crate::plan::{PlanOptions, ProbePlan, still_holds};
+use crate::probe::Prices;
 use directory::Directory;
 use entry::{Entry, Stamp, Stored};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A bigger object is not copied: its plan is not kept.
 const MAX_OBJECT: usize = 512 << 20;
 /// Bytes that are hashed at once, side by side.
 const CHUNK: usize = 1 << 20;
+
+/// The name of the file with what hits cost.
+const PRICES: &str = "prices";
 
 /// What tells one plan from another.
 type Key = [u8; 32];
@@ -107,19 +112,37 @@ impl Cache {
     /// The key of the plan of an object with these bytes. `None`: it depends on what no key tells.
     pub(super) fn key(&self, bytes: &[u8], options: &PlanOptions<'_>) -> Option<Key> {
         // Whatever is added to the options must be told apart here.
-        let PlanOptions { wanted: _, selection, scope, branches, aim, freezes } = options;
+        let PlanOptions { wanted: _, selection, scope, branches, aim, freezes, goes, dear } = options;
         if !selection.is_everything() {
             return None;
         }
         let chunks: Vec<[u8; 32]> = bytes.par_chunks(CHUNK).map(|chunk| Sha256::digest(chunk).into()).collect();
         let mut hash = Sha256::new();
-        for text in [entry::MAGIC, env!("PLANNER"), &format!("{scope:?} {branches} {aim:?} {freezes}"), &self.shape] {
+        let asked = format!("{scope:?} {branches} {aim:?} {freezes} {goes} {dear:?}");
+        for text in [entry::MAGIC, env!("PLANNER"), &asked, &self.shape] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
         hash.update((bytes.len() as u64).to_le_bytes());
         chunks.iter().for_each(|chunk| hash.update(chunk));
         Some(hash.finalize().into())
+    }
+
+    /// What hits were measured to cost since the machine was started.
+    #[must_use]
+    pub fn prices(&self) -> Option<Prices> {
+        let text = String::from_utf8(self.directory.read(PRICES).ok()?).ok()?;
+        let mut words = text.split_whitespace();
+        words.next().filter(|boot| Some(*boot) == boot_id().as_deref())?;
+        let mut price = || words.next()?.parse().ok().map(Duration::from_nanos);
+        Some(Prices { emulated: price()?, single_stepped: price()? })
+    }
+
+    /// Keeps what hits were measured to cost. What cannot be kept is not.
+    pub fn keep_prices(&self, Prices { emulated, single_stepped }: Prices) {
+        let Some(boot) = boot_id() else { return };
+        let text = format!("{boot} {} {}\n", emulated.as_nanos(), single_stepped.as_nanos());
+        let _ = self.directory.write(PRICES, text.as_bytes());
     }
 
     /// The plan under `key`, if there is one and it still holds for the object of these bytes.
@@ -172,6 +195,11 @@ impl Cache {
     }
 }
 
+/// What the kernel calls the time since the machine was started.
+fn boot_id() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
 /// The name of an entry's file.
 fn name(key: &Key) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + directory::ENDING
@@ -181,7 +209,7 @@ fn name(key: &Key) -> String {
 /// regular file, too big to be copied, or was written to meanwhile.
 pub(super) fn bytes_of(file: &File) -> Option<Bytes> {
     let before = Stamp::of(file).ok()?;
-    let data = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let data = file.metadata().ok().filter(fs::Metadata::is_file)?;
     let length = usize::try_from(data.len()).ok()?;
     let mut bytes = vec![0; Some(length).filter(|length| *length <= MAX_OBJECT)?];
     file.read_exact_at(&mut bytes, 0).ok()?;

@@ -1,9 +1,9 @@
 //! Entries that are used, and everything for which one must not be.
 
 use super::*;
-use crate::plan::{Aim, Scope, Selection, SlotId};
+use crate::plan::{Aim, Dear, Scope, Selection, SlotId};
 use crate::runner::{Candidate, Objects, Prepared, prepare};
-use std::fs;
+use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
@@ -40,14 +40,7 @@ impl Place {
 
     fn prepare_for(&self, cache: &Cache, wanted: &crate::object::Wanted<'_>, aim: Aim) -> Objects {
         let candidate = Candidate::open(&self.root.path().join("a")).unwrap();
-        let options = PlanOptions {
-            wanted,
-            selection: Selection::default(),
-            scope: Scope::Whole,
-            branches: false,
-            aim,
-            freezes: false,
-        };
+        let options = PlanOptions { aim, ..PlanOptions::of(wanted) };
         prepare(vec![candidate], &DebugSearch::default(), &options, Some(cache), &|| ())
     }
 
@@ -188,7 +181,7 @@ fn the_least_used_are_dropped_when_it_gets_too_big() {
     let name = |n: u32| format!("{n:064x}{}", directory::ENDING);
     let age = |name: &str, seconds: u64| {
         let file = File::options().write(true).open(place.plans().join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     };
     for n in 0..9 {
         directory.write(&name(n), &[0; 1000]).unwrap();
@@ -205,4 +198,44 @@ fn the_least_used_are_dropped_when_it_gets_too_big() {
     let mut want: Vec<String> = [0, 5, 6, 7, 8, 9].map(name).to_vec();
     want.push("mine".to_owned());
     assert_eq!(left, want);
+}
+
+#[test]
+fn whatever_changes_a_plan_changes_its_key() {
+    let place = Place::new();
+    let cache = place.cache();
+    let usual = || PlanOptions::of(&|_| true);
+    let all = [
+        usual(),
+        PlanOptions { scope: Scope::Part, ..usual() },
+        PlanOptions { branches: true, ..usual() },
+        PlanOptions { aim: Aim::Hits, ..usual() },
+        PlanOptions { aim: Aim::Hits, goes: true, ..usual() },
+        PlanOptions { freezes: true, ..usual() },
+        PlanOptions { dear: Dear(4), ..usual() },
+    ];
+    let keys: BTreeSet<_> = all.iter().map(|options| cache.key(b"object", options).unwrap()).collect();
+    assert_eq!(keys.len(), all.len());
+    assert!(!keys.contains(&cache.key(b"another", &usual()).unwrap()));
+    // What is selected, and what ran often, is in no key.
+    let profile = |_: &Path| Vec::new();
+    let selection = Selection { profile: Some(&profile), ..Selection::default() };
+    assert_eq!(cache.key(b"object", &PlanOptions { selection, ..usual() }), None);
+}
+
+#[test]
+fn prices_hold_until_the_machine_is_started_again() {
+    let place = Place::new();
+    let cache = place.cache();
+    assert_eq!(cache.prices(), None);
+    let prices = Prices { emulated: Duration::from_nanos(650), single_stepped: Duration::from_nanos(11_000) };
+    cache.keep_prices(prices);
+    assert_eq!(cache.prices(), Some(prices));
+    let file = place.plans().join(PRICES);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with(" 650 11000\n"), "{text}");
+    for other in [text.replace("-", "_"), text.replace("650", "x"), text.replace(" 11000", "")] {
+        fs::write(&file, other).unwrap();
+        assert_eq!(cache.prices(), None);
+    }
 }
