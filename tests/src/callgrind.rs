@@ -105,8 +105,11 @@ pub fn callgrind_instructions(program: &Path, dir: &Path) -> Instructions {
     for line in std::fs::read_to_string(out).unwrap().lines() {
         if line.starts_with("ob=") {
             ours = line == object;
-        } else if line.starts_with("calls=") || line.starts_with("jump=") {
-            after = Some(0); // The next line is where the call or jump stands.
+        } else if line.starts_with("jump=") {
+            after = Some(0); // The next line is where the jump stands.
+        } else if let Some(calls) = line.strip_prefix("calls=") {
+            // A call, or a jump to what has another name, the cold part of a function.
+            after = Some(calls.split(' ').next().unwrap().parse().unwrap());
         } else if let Some(jump) = line.strip_prefix("jcnd=") {
             after = Some(jump.split('/').next().unwrap().parse().unwrap());
         } else if let Some(position) = line.strip_prefix("0x") {

@@ -236,7 +236,7 @@ impl<'a> Measurement<'a> {
         let failed = summary::failed(runner.endings());
         let left_out = setup.left_out(runner.collector().files().left_out().len() + left_out.len());
         let (snapshot, kernel) = runner.cleanup_coverage(Run { selection: setup.selection().to_owned(), ..run.now() });
-        console.detail(&format!("counted {all} hits ({dear} single-stepped), read in {:.1?}", begun.elapsed()));
+        console.detail(&format!("counted {all} hits, read in {:.1?}; single-stepped {dear}", begun.elapsed()));
         let begun = Instant::now();
         let (snapshot, written) = write(snapshot, setup, settings, output, console);
         console.detail(&format!("wrote the results in {:.1?}", begun.elapsed()));

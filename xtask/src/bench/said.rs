@@ -65,7 +65,7 @@ impl Said {
             probes: number("armed ", " probes in")?,
             emulated: number(" probes (", " emulated")?,
             hits: number("counted ", " hits")?,
-            dear_hits: number(" hits (", " single-stepped)").ok(),
+            dear_hits: number("; single-stepped ", "\n").ok(),
             read_ms: if kept { time(CACHED, "\n")? } else { time(", read in ", ",")? },
             plan_ms: if kept { None } else { Some(time("planned in ", "\n")?) },
             arm_ms: time(" probes in ", "\n")?,
@@ -109,7 +109,7 @@ cov-agent: read 1 objects in 14.9ms
 cov-agent: ./a: b: 31 lines, 0 not measurable, 24 probes (18 emulated, 6 single-stepped) from 0x1179 to 0x132f, debug info \
 in the object, read in 386.5µs, planned in 4.3ms
 cov-agent: armed 24 probes in 1.5s
-cov-agent: counted 77 hits (5 single-stepped), read in 91.6µs
+cov-agent: counted 77 hits, read in 91.6µs; single-stepped 5
 cov-agent: wrote the results in 18.8ms
 cov-agent: peak memory 10240 kB, of the program 2048 kB
 ";
