@@ -134,6 +134,8 @@ fn few_tell_as_much(source: &str, compiler: &str, flags: &[&str]) {
     let hits = told(&program, &["--include", include, "--aim", "hits"], &ran);
     let without_counts: BTreeMap<_, _> = all.into_iter().map(|(line, (_, hit))| (line, (None, hit))).collect();
     assert_eq!(hits, without_counts, "{source} by {compiler} {flags:?}");
+    let once = told(&program, &["--include", include, "--aim", "once"], &ran);
+    assert_eq!(once, without_counts, "{source} by {compiler} {flags:?}");
 }
 
 mod few_tell_as_much {
