@@ -75,7 +75,7 @@ fn told(object: &Object, targets: &[usize], scope: Scope) -> Vec<LineResult> {
     let (wanted, aim) = (&|_: &std::path::Path| true, Aim::Counts);
     let begun = Instant::now();
     let (selection, branches, freezes) = (Selection::default(), false, false);
-    let plan = plan(object, &PlanOptions { wanted, selection, scope, aim, branches, freezes });
+    let plan = plan(object, &PlanOptions { selection, scope, aim, branches, freezes, ..PlanOptions::of(wanted) });
     // Without optimisation, on a busy machine.
     assert!(begun.elapsed() < Duration::from_secs(100), "{scope:?} takes {:?}", begun.elapsed());
     println!("{} blocks, {scope:?}: {} probes in {:?}", targets.len(), plan.sites.len(), begun.elapsed());
