@@ -36,7 +36,7 @@ pub(crate) fn judge(bytes: &[u8]) -> bool {
         (Scope::Whole, Aim::Hits, false),
     ] {
         let (selection, branches) = (Selection::default(), true);
-        let options = PlanOptions { wanted: &wanted, selection, scope, aim, branches, freezes };
+        let options = PlanOptions { selection, scope, aim, branches, freezes, ..PlanOptions::of(&wanted) };
         let begun = Instant::now();
         let plan = plan(&object, &options);
         check(&plan, code, &reachable);
