@@ -52,7 +52,7 @@ use std::path::PathBuf;
 /// ```no_run
 /// use cov_agent::coverage::{CoverageCollector, Run, Snapshot};
 /// use cov_agent::object::DebugSearch;
-/// use cov_agent::plan::{Aim, PlanOptions, Scope, Selection};
+/// use cov_agent::plan::{PlanOptions, Scope};
 /// use cov_agent::probe::{Bpf, Options};
 /// use cov_agent::runner::{Candidate, CoverageTestRunner, prepare};
 /// use std::path::Path;
@@ -60,8 +60,7 @@ use std::path::PathBuf;
 /// /// What the process `held`, which waits before its first instruction, runs of `program` until `end` returns.
 /// fn measure(program: &Path, held: u32, end: impl FnOnce()) -> Result<Snapshot, Box<dyn std::error::Error>> {
 ///     let wanted = |source: &Path| source.starts_with("/home/me/project");
-///     let (selection, scope, aim) = (Selection::default(), Scope::Part, Aim::Counts);
-///     let options = PlanOptions { wanted: &wanted, selection, scope, aim, branches: false, freezes: false };
+///     let options = PlanOptions { scope: Scope::Part, ..PlanOptions::of(&wanted) };
 ///     let objects = prepare(vec![Candidate::open(program)?], &DebugSearch::default(), &options, None, &|| {});
 ///     let mut runner = CoverageTestRunner::new(Bpf::new(Options::default())?, CoverageCollector::coverage_init());
 ///     runner.setup_coverage_hooks(objects.prepared)?;
