@@ -207,8 +207,9 @@ impl Answers {
         let mut targets: BTreeMap<(u32, ArmedId), BTreeSet<Breakpoint>> = BTreeMap::new();
         let mut objects: BTreeMap<ArmedId, Arc<Object>> = BTreeMap::new();
         for asked in batch {
+            // A hit that is wanted once may be that by which the process has spent too much.
+            self.over(asked);
             if !asked.once {
-                self.over(asked);
                 continue;
             }
             self.later |= *self.first.get_or_insert(asked.pid) != asked.pid;

@@ -51,7 +51,7 @@ impl Answers {
         }
         let own = objects.iter().position(|(id, _)| *id == asked.object);
         let site = own.and_then(|n| Some((n, objects.get(n)?.1.site(asked.slot)?.0)));
-        if let Some((n, index)) = site.filter(|_| chosen.is_empty()) {
+        if let Some((n, index)) = site.filter(|_| chosen.is_empty() && !asked.once) {
             chosen.entry(n).or_default().insert(index);
         }
         // What has stopped in another process costs nothing more to be without.
