@@ -3,7 +3,7 @@
 use cov_tests::{Agent, Coverage, agent_path, compile, kernel, mount, own_run_directory, scratch};
 use std::fs::{read_dir, read_to_string};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The agent at a shell that does `script`, with its output in `dir`.
 fn start(dir: &Path, script: &str) -> Child {
+    start_with(&[], dir, script)
+}
+
+fn start_with(options: &[&str], dir: &Path, script: &str) -> Child {
     let mut command = Command::new(agent_path());
     command.args(["run", "--include", "**/tests/fixtures/**", "--output"]).arg(dir.join("out"));
-    command.args(["--", "/bin/sh", "-c", script]).current_dir(dir);
+    command.args(options).args(["--", "/bin/sh", "-c", script]).current_dir(dir);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -110,6 +114,48 @@ fn counts_are_exact_where_the_program_had_ended() {
     assert_eq!(losses, ["disarmed-counters"]);
     let (_, file) = json["files"].as_object().unwrap().iter().next().unwrap();
     assert!(file["cov_agent"].get("lower_bounds").is_none(), "{file}");
+}
+
+/// Of most contexts the agent has taken the counters from the kernel when it is killed, of others not.
+#[test]
+fn contexts_survive() {
+    const PROGRAMS: u64 = 200;
+    if !kernel() {
+        return;
+    }
+    own_run_directory("size=64m");
+    let dir = scratch();
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let one = |name: &str, rounds: &str| format!("TEST={name} {} {rounds};", program.display());
+    let many = format!("n=0; while [ $n -lt {PROGRAMS} ]; do n=$((n+1)); {} done;", one("t$((n % 3))", "$((n % 3))"));
+    let script = format!("{many} {} echo done; read x", one("last", "5"));
+    let mut agent = start_with(&["--context-from", "env:TEST"], dir.path(), &script);
+    let mut line = String::new();
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "done\n");
+    // The agent hears of them in their order.
+    let run = read_dir("/run/cov-agent").unwrap().next().unwrap().unwrap().path();
+    let heard = |name: &[u8]| std::fs::read(run.join("contexts")).unwrap().windows(name.len()).any(|one| one == name);
+    let begun = Instant::now();
+    while !heard(b"last") {
+        assert!(begun.elapsed() < PATIENCE, "it does not hear");
+        std::thread::yield_now();
+    }
+    let pins = PathBuf::from("/sys/fs/bpf/cov-agent").join(run.file_name().unwrap());
+    assert!(pins.join("CONTEXT_COUNTERS").exists());
+    kill(&mut agent);
+    let (coverage, json) = recovered(dir.path());
+    let of = |remainder: u64| (1..=PROGRAMS).filter(|n| n % 3 == remainder).count() as u64;
+    let (_, file) = json["files"].as_object().unwrap().iter().next().unwrap();
+    let contexts = file["cov_agent"]["contexts"].as_object().unwrap();
+    let count = |name: &str, line: &str| contexts[name]["counts"][line].as_u64().unwrap_or(0);
+    for (name, runs, rounds) in [("t0", of(0), 0), ("t1", of(1), 1), ("t2", of(2), 2), ("last", 1, 5)] {
+        assert_eq!((count(name, "12"), count(name, "7")), (runs, runs * rounds), "{name}: {contexts:?}");
+    }
+    assert_eq!(contexts.len(), 4, "{contexts:?}");
+    assert_eq!(coverage.file("work.c").lines[&7], of(1) + 2 * of(2) + 5);
+    let losses: Vec<_> = json["cov_agent"]["losses"].as_object().unwrap().keys().collect();
+    assert_eq!(losses, ["disarmed-counters"]);
 }
 
 /// What had stopped counting to save time is no more exact for having been recovered.

@@ -58,8 +58,8 @@ fn recover(one: &Interrupted, args: &RecoverArgs, console: Console) -> Result<()
     let output = setup.output(settings)?;
     let collector = setup.collector();
     one.record(&collector).map_err(|e| fail(chain(&e)))?;
-    if *settings.context_from != ContextFrom::Nothing {
-        let what = "contexts, and what was counted in them, ended with the agent";
+    if *settings.context_from != ContextFrom::Nothing && one.lacks_contexts() {
+        let what = "the journal had no room for contexts: what was counted in them ended with the agent";
         collector.losses_mut().add_detail(LossKind::DroppedEvents, what);
     }
     let left_out = setup.left_out(collector.files().left_out().len());

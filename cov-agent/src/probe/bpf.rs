@@ -366,6 +366,7 @@ impl Kernel for Bpf {
 
     fn keep_state(&mut self, pins: &Pins) -> Result<(), ProbeError> {
         pins.pin(self.tracked.map(), common::TRACKED)?;
+        self.contexts.as_ref().map_or(Ok(()), |contexts| contexts.keep(pins))?;
         pins.pin_map(&self.losses, common::LOSSES)
     }
 

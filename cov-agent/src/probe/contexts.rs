@@ -1,8 +1,8 @@
 //! Contexts of the running kernel: what is new of them, and their counters.
 
 use super::error::system_error;
-use super::{ArmedId, ProbeError, running};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, Queue, RingBuf};
+use super::{ArmedId, Pins, ProbeError, running};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, Queue, RingBuf};
 use aya::{Ebpf, Pod};
 use cov_ebpf_common::{self as common, Config, ContextKey, ENTERED_BYTES, MAX_CONTEXTS, NewsKind, OVER};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -123,6 +123,28 @@ pub(super) struct Contexts {
     executed: Option<Area>,
 }
 
+fn read(
+    counters: &HashMap<MapData, Key, u64>,
+    wanted: &dyn Fn(ArmedId, u32) -> bool,
+) -> Result<Vec<ContextCount>, ProbeError> {
+    let mut counts = Vec::new();
+    for entry in counters.iter() {
+        let (Key(ContextKey { context, object, slot }), count) =
+            entry.map_err(|error| ProbeError::of("reading the counters of contexts", error))?;
+        let object = ArmedId(object);
+        if wanted(object, context) {
+            counts.push(ContextCount { context, object, slot, count });
+        }
+    }
+    Ok(counts)
+}
+
+/// The counters that are in a map that was kept.
+pub(super) fn kept(map: MapData) -> Result<Vec<ContextCount>, ProbeError> {
+    let map = HashMap::try_from(Map::HashMap(map)).map_err(|error| ProbeError::of("reading kept contexts", error))?;
+    read(&map, &|_, _| true)
+}
+
 fn take<T>(programs: &mut Ebpf, name: &'static str) -> Result<T, ProbeError>
 where
     T: TryFrom<Map, Error = MapError>,
@@ -181,16 +203,12 @@ impl Contexts {
 
     /// The counters that are `wanted`.
     pub(super) fn counts(&self, wanted: &dyn Fn(ArmedId, u32) -> bool) -> Result<Vec<ContextCount>, ProbeError> {
-        let mut counts = Vec::new();
-        for entry in self.counters.iter() {
-            let (Key(ContextKey { context, object, slot }), count) =
-                entry.map_err(|error| ProbeError::of("reading the counters of contexts", error))?;
-            let object = ArmedId(object);
-            if wanted(object, context) {
-                counts.push(ContextCount { context, object, slot, count });
-            }
-        }
-        Ok(counts)
+        read(&self.counters, wanted)
+    }
+
+    /// Keeps the counters beyond the end of this process.
+    pub(super) fn keep(&self, pins: &Pins) -> Result<(), ProbeError> {
+        pins.pin(self.counters.map(), common::CONTEXT_COUNTERS)
     }
 
     /// Removes counters that nobody adds to.

@@ -43,11 +43,12 @@ pub use stops::{Place, StoppedThreads};
 pub use variables::VARIABLE;
 
 use crate::plan::Site;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 
 /// An armed object of one [`Kernel`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ArmedId(u32);
 
 /// What became of the sites of one object.
@@ -166,7 +167,8 @@ pub trait Kernel: Send {
     /// When the object is not armed, or the kernel fails.
     fn keep(&mut self, object: ArmedId, pins: &Pins, name: &str) -> Result<(), ProbeError>;
 
-    /// Keeps beyond the end of this process which processes are counted, and what could not be.
+    /// Keeps beyond the end of this process which processes are counted, the counters of contexts, and what could not be
+    /// counted.
     ///
     /// # Errors
     /// When the kernel fails.

@@ -1,7 +1,7 @@
 //! Counters that outlive the process that made them: maps with names in the kernel's own file system for them (bpffs).
 
 use super::counters::Counters;
-use super::{KernelLosses, ProbeError};
+use super::{ContextCount, KernelLosses, ProbeError, contexts};
 use aya::maps::{Array, HashMap, Map, MapData};
 use cov_ebpf_common::{self as common, Loss};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
@@ -95,6 +95,14 @@ impl Pins {
         let tracked: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(|error| ProbeError::of(doing, error))?;
         let first = tracked.keys().next().transpose();
         first.map(|first| first.is_some()).map_err(|error| ProbeError::of(doing, error))
+    }
+
+    /// The counters of contexts.
+    ///
+    /// # Errors
+    /// There were none, or the kernel fails.
+    pub fn contexts(&self) -> Result<Vec<ContextCount>, ProbeError> {
+        contexts::kept(self.open(common::CONTEXT_COUNTERS, "reading kept contexts")?)
     }
 
     /// What could not be counted.

@@ -1,12 +1,14 @@
 //! The contexts of a measurement: their names, and the counts of those that are over.
 
 use super::Prepared;
+use super::context_log::{ContextLog, UNNAMED};
 use super::naming::{Naming, test_named};
 use super::record::ContextHits;
 use crate::coverage::{CoverageCollector, LossKind};
 use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, NumberedMark, ProbeError};
 use crate::process::Ending;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 /// How many contexts may be over before their counters are taken from the kernel.
@@ -14,9 +16,6 @@ const EVICT: usize = 64;
 
 /// How many programs are remembered that were executed.
 const PROGRAMS: usize = 1 << 16;
-
-/// The name of hits whose context has lost its own.
-const UNNAMED: &str = "(unnamed)";
 
 /// An index into the names.
 type Name = u32;
@@ -38,6 +37,10 @@ pub(super) struct Contexts {
     told: HashMap<(u32, ArmedId, u32), u64>,
     /// How what a context stands for ended, where that was no success.
     endings: BTreeMap<Name, Ending>,
+    /// Where they are written down, so that they outlive this process.
+    log: Option<ContextLog>,
+    /// Why they are so no more.
+    unlogged: Option<io::Error>,
     /// How many contexts found no room for their names.
     merged: u64,
     /// Programs that were executed, the last ones: process, time and context.
@@ -58,6 +61,8 @@ impl Contexts {
             counts: BTreeMap::new(),
             told: HashMap::new(),
             endings: BTreeMap::new(),
+            log: None,
+            unlogged: None,
             merged: 0,
             programs: VecDeque::new(),
         }
@@ -111,7 +116,7 @@ impl Contexts {
                     // What a test starts belongs to the test.
                     None => self.alive.get(before).copied().unwrap_or(0),
                 };
-                self.alive.insert(*context, name);
+                self.begin(*context, name);
                 if self.programs.len() == PROGRAMS {
                     self.programs.pop_front();
                 }
@@ -123,7 +128,7 @@ impl Contexts {
                     Some(name) => self.name(&name),
                     None => self.alive.get(around).copied().unwrap_or(0),
                 };
-                self.alive.insert(*context, name);
+                self.begin(*context, name);
                 self.ended += 1;
             }
             ContextNews::Ended { context, status, .. } | ContextNews::Cut { context, status, .. } => {
@@ -148,6 +153,34 @@ impl Contexts {
     pub(super) fn of_test(&mut self, value: &[u8]) -> String {
         let name = self.name(&test_named(value));
         self.names.get(name as usize).map(|name| (**name).to_owned()).unwrap_or_default()
+    }
+
+    fn begin(&mut self, context: u32, name: Name) {
+        self.alive.insert(context, name);
+        let text = self.names.get(name as usize).cloned().unwrap_or_default();
+        self.write_down(|log| log.begun(context, &text));
+    }
+
+    /// Writes down from now on, in `log`, what would die with this process.
+    pub(super) fn outlive(&mut self, log: ContextLog) {
+        self.log = Some(log);
+    }
+
+    /// What the journal calls the object. An error if contexts are written down no more.
+    pub(super) fn journaled(&mut self, object: ArmedId, name: u32) -> io::Result<()> {
+        self.write_down(|log| log.armed(object, name));
+        self.unlogged.take().map_or(Ok(()), Err)
+    }
+
+    fn write_down(&mut self, write: impl FnOnce(&mut ContextLog) -> io::Result<()>) {
+        let Some(mut log) = self.log.take() else { return };
+        match write(&mut log) {
+            Ok(()) => self.log = Some(log),
+            Err(error) => {
+                self.unlogged = Some(error);
+                log.give_up();
+            }
+        }
     }
 
     fn name(&mut self, name: &str) -> Name {
@@ -178,7 +211,7 @@ impl Contexts {
             return Ok(());
         }
         let counts = kernel.context_counts(&|_, context| over.contains(&context))?;
-        self.move_here(kernel, &counts)?;
+        self.move_here(kernel, &counts, &over)?;
         for context in over {
             self.alive.remove(&context);
             kernel.release_context(context)?;
@@ -196,13 +229,21 @@ impl Contexts {
         *kept = kept.saturating_add(count.count.saturating_sub(told));
     }
 
-    /// Keeps counts, and forgets them in the kernel: nobody adds to them any more.
-    fn move_here(&mut self, kernel: &mut impl Kernel, counts: &[ContextCount]) -> Result<(), ProbeError> {
+    /// Keeps counts, and forgets them in the kernel: nobody adds to them any more. The contexts `over` have no others.
+    fn move_here(
+        &mut self,
+        kernel: &mut impl Kernel,
+        counts: &[ContextCount],
+        over: &BTreeSet<u32>,
+    ) -> Result<(), ProbeError> {
+        self.write_down(|log| log.moved(counts));
         for count in counts {
             self.keep(count);
             self.told.remove(&(count.context, count.object, count.slot));
         }
-        kernel.forget_counts(counts)
+        kernel.forget_counts(counts)?;
+        self.write_down(|log| log.forgotten(over.iter().copied()));
+        Ok(())
     }
 
     /// The counts of an object that is disarmed, by context's name. They are forgotten here.
@@ -213,7 +254,7 @@ impl Contexts {
     ) -> Result<Vec<ContextHits>, ProbeError> {
         self.update(kernel)?;
         let counts = kernel.context_counts(&|one, _| one == object)?;
-        self.move_here(kernel, &counts)?;
+        self.move_here(kernel, &counts, &BTreeSet::new())?;
         Ok(self.take(object))
     }
 

@@ -4,6 +4,7 @@
 //! agent lives, and a file for each object with its plan. Only root can write there, so what is read is trusted. When
 //! the results are written the directory goes.
 
+use super::context_log::{ContextLog, Kept};
 use super::record::Counts;
 use super::{Measured, record};
 use crate::coverage::{CoverageCollector, LossKind, RunId};
@@ -24,6 +25,9 @@ const ALL: &str = "/run/cov-agent";
 
 /// The file that says what was asked for.
 const HEAD: &str = "run";
+
+/// The file that says what contexts there were.
+const CONTEXTS: &str = "contexts";
 
 /// How many interrupted runs are kept; the oldest go first.
 const KEPT: usize = 16;
@@ -163,6 +167,16 @@ impl Journal {
         Ok(number)
     }
 
+    /// Begins to write down contexts.
+    pub(super) fn context_log(&self) -> Result<ContextLog, JournalError> {
+        ContextLog::begin(self.directory.join(CONTEXTS)).map_err(|source| self.context_error(source))
+    }
+
+    /// Contexts could not be written down.
+    pub(super) fn context_error(&self, source: io::Error) -> JournalError {
+        JournalError::File { path: self.directory.join(CONTEXTS), source }
+    }
+
     /// The file that says which counters of the object `name` have stopped; see [`write_frozen`].
     pub(super) fn frozen(&self, name: u32) -> PathBuf {
         frozen_file(&self.directory, name)
@@ -261,6 +275,25 @@ impl Interrupted {
         }
     }
 
+    /// Whether contexts are lost that there were: the journal had no room for them.
+    #[must_use]
+    pub fn lacks_contexts(&self) -> bool {
+        !self.journal.directory.join(CONTEXTS).exists()
+    }
+
+    /// The contexts, and what was counted in them; none where they are lost, or there were none.
+    fn contexts(&self) -> Result<Kept, JournalError> {
+        let file = self.journal.directory.join(CONTEXTS);
+        match Kept::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::default()),
+            kept => {
+                let mut kept = kept.map_err(in_file(&file))?;
+                kept.add_kernel(&self.journal.pins.contexts()?);
+                Ok(kept)
+            }
+        }
+    }
+
     /// Records what its counters say into `collector`. Where a counted process lived on, counts are lower bounds.
     ///
     /// # Errors
@@ -271,6 +304,7 @@ impl Interrupted {
         collector
             .losses_mut()
             .add_detail(LossKind::DisarmedCounters, "the agent was killed: what ran later is missing");
+        let contexts = self.contexts()?;
         let mut names: Vec<u32> = fs::read_dir(directory)
             .map_err(in_file(directory))?
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -291,10 +325,10 @@ impl Interrupted {
             };
             match one() {
                 Ok((measured, counters)) if cut || cut_mark(directory, name).exists() => {
-                    record::record_amid(collector, &measured, Counts::whole(&counters), &[]);
+                    record::record_amid(collector, &measured, Counts::whole(&counters), &contexts.of_object(name));
                 }
                 Ok((measured, counters)) => {
-                    record::record(collector, &measured, Counts::whole(&counters), &[]);
+                    record::record(collector, &measured, Counts::whole(&counters), &contexts.of_object(name));
                 }
                 Err(error) => {
                     collector.losses_mut().add_detail(LossKind::UnattachedObjects, error.to_string());

@@ -3,6 +3,7 @@
 //! Generic over the [`Kernel`], so that tests run it without one.
 
 mod cache;
+mod context_log;
 mod contexts;
 mod disarm;
 mod hits;
@@ -196,7 +197,11 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// # Errors
     /// The kernel fails.
     pub fn keep_state(&mut self, journal: &Journal) -> Result<(), JournalError> {
-        journal.keep_state(&mut self.kernel)
+        journal.keep_state(&mut self.kernel)?;
+        if let Some(contexts) = &mut self.contexts {
+            contexts.outlive(journal.context_log()?);
+        }
+        Ok(())
     }
 
     /// Writes down in `journal` what was armed, or disarmed amid runs, since the last time, so that the counts survive this process.
@@ -208,6 +213,9 @@ impl<K: Kernel> CoverageTestRunner<K> {
         self.armed.iter_mut().filter(|object| object.journaled.is_none()).try_for_each(|object| {
             let name = journal.add(&mut self.kernel, object.id, &object.measured)?;
             object.journaled = Some(name);
+            if let Some(contexts) = &mut self.contexts {
+                contexts.journaled(object.id, name).map_err(|source| journal.context_error(source))?;
+            }
             let path = journal.frozen(name);
             let written =
                 self.disarmer.as_ref().map_or(Ok(()), |disarmer| disarmer.write_frozen(object.id, path.clone()));
