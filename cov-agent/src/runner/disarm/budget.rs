@@ -46,6 +46,8 @@ impl Budget {
 struct Look {
     hits: Duration,
     own: Duration,
+    /// With what it has spent it is to be looked at again.
+    next: Duration,
 }
 
 /// What is known of the spending of processes.
@@ -69,17 +71,26 @@ impl Ledger {
         Self { budget, last: HashMap::new() }
     }
 
+    /// Whether a process that has spent `hits` is to be looked at: one may have hit what is wanted once.
+    pub(super) fn is_due(&self, pid: u32, hits: Duration) -> bool {
+        let first = Look { next: self.budget.grace, ..Look::default() };
+        // Less than before: another process has the number.
+        let last = self.last.get(&pid).filter(|last| last.hits <= hits).unwrap_or(&first);
+        hits >= last.next
+    }
+
     /// Looks at a process that has run for `cpu` and spent `hits` of that on hits.
     pub(super) fn look(&mut self, pid: u32, cpu: Duration, hits: Duration) -> Verdict {
         let Budget { share, grace, .. } = self.budget;
         let own = cpu.saturating_sub(hits);
         let allowed = grace + own.mul_f64(share);
-        let last = self.last.insert(pid, Look { hits, own }).filter(|last| last.hits <= hits).unwrap_or_default();
+        let next = allowed.max(hits) + STEP;
+        let last = self.last.insert(pid, Look { hits, own, next }).filter(|last| last.hits <= hits).unwrap_or_default();
         let keep = (hits > allowed).then(|| {
             let (spent, ran) = (hits.saturating_sub(last.hits), own.saturating_sub(last.own));
             (ran.as_secs_f64() * share * AIM / spent.as_secs_f64().max(1e-9)).min(1.0)
         });
-        Verdict { keep, next: allowed.max(hits) + STEP }
+        Verdict { keep, next }
     }
 
     /// The sites whose cost since the last call is the highest, so many that only the part `keep` of it is left, by object;
@@ -131,6 +142,12 @@ mod tests {
         // Beyond it, with hardly any time of its own.
         let Verdict { keep, next } = ledger.look(1, ms(104), ms(102));
         assert_eq!((keep.map(|keep| (keep * 1000.0).round()), next), (Some(25.0), ms(104)));
+        assert!(
+            ledger.is_due(1, ms(104))
+                && !ledger.is_due(1, ms(103))
+                && !ledger.is_due(2, ms(99))
+                && ledger.is_due(1, ms(100))
+        );
         // A second of its own time pays for 50 ms more.
         assert_eq!(ledger.look(1, ms(1142), ms(140)), Verdict { keep: None, next: Duration::from_micros(152_100) });
         // Another process with that number begins anew.

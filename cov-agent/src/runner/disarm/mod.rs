@@ -281,6 +281,8 @@ impl Answers {
                 self.shared.told.breakpoints.fetch_add(removed.gone as u64, Ordering::Relaxed);
             }
             Err(ForeignError::Ended) => {}
+            // Other threads' hits came first, and their sites are gone already.
+            Ok(_) if self.ledger.is_some() => {}
             Err(ForeignError::Forbidden(_)) => forbidden.store(true, Ordering::Relaxed),
             Ok(_) | Err(ForeignError::Traced { .. } | ForeignError::System(_)) => {
                 self.resting.insert(pid, Instant::now());

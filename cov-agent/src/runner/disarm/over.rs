@@ -3,7 +3,7 @@
 use super::Answers;
 use super::object::{Known, Object};
 use crate::plan::{SlotId, needed};
-use crate::probe::{ArmedId, Asked};
+use crate::probe::{ArmedId, Asked, Requests};
 use crate::process::{Foreign, cpu_time, threads};
 use crate::runner::journal;
 use crate::runner::record::slots_of;
@@ -19,10 +19,20 @@ impl Answers {
     pub(super) fn over(&mut self, asked: &Asked) {
         let Some(ledger) = &mut self.ledger else { return };
         // Who has ended asks no more.
-        let (Ok(cpu), Ok(hits)) = (cpu_time(asked.pid), self.requests.spent(asked.pid)) else { return };
-        let verdict = ledger.look(asked.pid, cpu, hits);
+        let spent = |requests: &Requests| Some((cpu_time(asked.pid).ok()?, requests.spent(asked.pid).ok()?));
+        let Some((cpu, hits)) =
+            spent(&self.requests).filter(|(_, hits)| !asked.once || ledger.is_due(asked.pid, *hits))
+        else {
+            return;
+        };
+        let mut verdict = ledger.look(asked.pid, cpu, hits);
         if let Some(keep) = verdict.keep {
             self.lighten(asked, keep);
+            // What was spent until now says nothing of what is left.
+            self.shared.all().iter().for_each(|(_, object)| drop(hits_since(object)));
+            if let (Some((cpu, hits)), Some(ledger)) = (spent(&self.requests), &mut self.ledger) {
+                verdict = ledger.look(asked.pid, cpu, hits);
+            }
         }
         // Where that fails, the process is no more, or asks no more: its counts stay exact.
         let _ = self.requests.allow(asked.pid, verdict.next);
