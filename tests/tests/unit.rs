@@ -2,7 +2,8 @@
 //! none is too many.
 
 use cov_tests::{
-    Agent, Coverage, Outcome, SHARED, agent_path, compile, compile_text, fixture, kernel, scratch, work, workspace,
+    Agent, Coverage, Outcome, SHARED, agent_path, compile, compile_text, fixture, kernel, own_run_directory, scratch,
+    work, workspace,
 };
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -155,6 +156,8 @@ fn its_capabilities_are_enough_and_each_is_needed() {
     if !kernel() {
         return;
     }
+    // Others' agents that are killed would be told of.
+    own_run_directory("size=64m");
     let granted = capabilities();
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
     let (counted, outcome) = watch(&granted).unwrap();

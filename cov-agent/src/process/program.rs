@@ -181,8 +181,9 @@ impl Program {
                 }
                 Change::Ended(ending) => {
                     self.ended = true;
-                    // It may have executed and ended since the look at its report.
+                    // It may have executed and ended since the look at its report, which others may hold open.
                     self.hear()?;
+                    self.events.extend(self.report.take().map(|_| ProgramEvent::Executing));
                     // Why it was not executed says more than how the waiting process then ended.
                     if !matches!(self.events.back(), Some(ProgramEvent::NotExecuted(_))) {
                         self.events.push_back(ProgramEvent::Ended(ending));
