@@ -151,7 +151,7 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let infer = options.scope == Scope::Whole && resolved;
     if options.aim == Aim::Hits {
         if infer {
-            cover(cfg, flow, &mut sums, &frequency, options.goes);
+            cover(cfg, flow, &mut sums, options.goes);
         }
         sums.forget_counts(flow, options.goes);
     }

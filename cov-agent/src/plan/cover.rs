@@ -6,8 +6,8 @@
 //! through the line's code meet. Nothing is subtracted: a probe that stops after its first hit tells as much.
 //!
 //! Probes are left out greedily, those first that tell of few lines. A probe on a conditional jump tells its ways apart: one
-//! for two. But one of the ways may never be taken, and the probe never be done; so where probes go once they were hit, jumps
-//! that run often get such a probe only where nothing else tells. That takes a third more of them.
+//! for two. But one of the ways may never be taken, and the probe never be done; so where probes go once they were hit, a jump
+//! gets such a probe only where nothing else can tell. That takes a fifth more of them.
 
 mod tell;
 
@@ -29,9 +29,6 @@ const REACH: usize = 1024;
 const STEPS: usize = 1 << 14;
 const LEAST_STEPS: usize = 1 << 20;
 const MOST_STEPS: usize = 1 << 28;
-
-/// Code that is not estimated to run more often than this, a function's entry being 1, is cold.
-const COLD: f64 = 0.05;
 
 /// What is placed on a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +62,8 @@ struct Cover<'a> {
 }
 
 /// Chooses probes for what `sums` ask, and puts what tells of each line and function in place of what was asked.
-/// `frequency` estimates how often each block runs; `goes`: a probe goes once it was hit.
-pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, frequency: &[f64], goes: bool) {
+/// `goes`: a probe goes once it was hit.
+pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, goes: bool) {
     let ways = Ways::new(cfg);
     let (asked, lines) = asked(sums);
     // Begins with a probe wherever there can be one.
@@ -77,7 +74,7 @@ pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, frequency: &[f6
     };
     let placed = (0..).zip(&ways.parts).map(place).collect();
     let mut cover = Cover::new(cfg, &ways, placed, lines);
-    cover.leave_out(cfg, frequency, goes);
+    cover.leave_out(goes);
     let told = |line: usize| cover.lines.get(line).into_iter().flat_map(|l| l.told_by.iter().map(|&node| var(node)));
     let slots = sums.lines.iter_mut().map(|l| &mut l.seen).chain(sums.functions.iter_mut().map(|f| &mut f.seen));
     for (slot, &line) in slots.zip(&asked) {
@@ -140,36 +137,26 @@ impl<'a> Cover<'a> {
     /// Leaves out what can be. Probes that tell of few lines go first; those that have come to stand in for others have to
     /// wait, so that few tell much in the end.
     ///
-    /// Where probes go once they were hit, hot conditional jumps come before, and cold ones last: these tell most.
-    fn leave_out(&mut self, cfg: &Cfg, frequency: &[f64], goes: bool) {
-        let often = |piece: u32| {
-            let block = cfg.pieces.get(piece as usize).map_or(u32::MAX, |p| p.block);
-            frequency.get(block as usize).copied().unwrap_or(1.0)
-        };
-        let (mut hot, mut others, mut cold) = (Vec::new(), BinaryHeap::new(), BinaryHeap::new());
-        for (piece, placed) in (0..).zip(&self.placed) {
-            let queued = Reverse((self.told(piece), Reverse(piece)));
-            match placed {
-                Placed::Nothing => {}
-                Placed::Ways if goes && often(piece) > COLD => hot.push((often(piece), piece)),
-                Placed::Ways if goes => cold.push(queued),
-                Placed::Ways | Placed::Piece => others.push(queued),
-            }
-        }
-        hot.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (_, piece) in hot {
-            if !self.weaken(piece, Placed::Nothing) {
-                self.weaken(piece, Placed::Piece);
-            }
-        }
-        for mut queue in [others, cold] {
-            while let Some(Reverse((then, Reverse(piece)))) = queue.pop() {
-                let now = self.told(piece);
-                if now > then {
-                    queue.push(Reverse((now, Reverse(piece))));
-                } else {
-                    self.weaken(piece, Placed::Nothing);
+    /// Where probes go once they were hit, none tells the ways of a jump apart but where it must.
+    fn leave_out(&mut self, goes: bool) {
+        if goes {
+            for piece in (0..).take(self.placed.len()) {
+                if self.placed.get(piece as usize) == Some(&Placed::Ways) {
+                    self.weaken(piece, Placed::Piece);
                 }
+            }
+        }
+        let mut queue: BinaryHeap<_> = (0..)
+            .zip(&self.placed)
+            .filter(|(_, placed)| **placed != Placed::Nothing)
+            .map(|(piece, _)| Reverse((self.told(piece), Reverse(piece))))
+            .collect();
+        while let Some(Reverse((then, Reverse(piece)))) = queue.pop() {
+            let now = self.told(piece);
+            if now > then {
+                queue.push(Reverse((now, Reverse(piece))));
+            } else {
+                self.weaken(piece, Placed::Nothing);
             }
         }
     }

@@ -241,8 +241,7 @@ proptest! {
         let asked: Vec<LineSum> = (1..).zip(&lines).map(line).collect();
         let mut sums = Sums { lines: (1..).zip(&lines).map(line).collect(), ..Sums::default() };
         let all = Choice::all(&sums.used());
-        let frequency: Vec<f64> = (0..cfg.blocks.len()).map(|n| [0.01, 1.0, 8.0][n * 7 % 3]).collect();
-        cover(&cfg, &flow, &mut sums, &frequency, goes);
+        cover(&cfg, &flow, &mut sums, goes);
         let choice = Choice::all(&sums.used());
         let hit = |choice: &Choice, var: &Var| {
             let sum = choice.value(*var).unwrap();
