@@ -123,6 +123,22 @@ fn contexts_keep_their_probes() {
     assert!(said(&outcome, " hits, read in") >= 3 * 20_000, "{}", outcome.stderr());
 }
 
+/// Where the command line asks for one and the configuration for the other, which clap cannot see.
+#[test]
+fn branches_are_not_left_out_silently() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = build(dir.path(), "again");
+    let mut agent = Agent::run_with(&["--lines-only"], &program).arg("2");
+    agent.command().env("COV_AGENT_BRANCH", "true");
+    let outcome = agent.go();
+    let said = "branch: no branches are counted with lines_only; ask for one of the two (config)";
+    assert!(outcome.stderr().contains(said), "{}", outcome.stderr());
+    assert_eq!(outcome.stdout(), "2 10000\n");
+}
+
 /// A real program, optimised.
 #[test]
 fn lua() {

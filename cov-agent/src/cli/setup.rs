@@ -79,6 +79,10 @@ impl Setup {
         };
         // A way that was not taken yet would keep the probe of a busy jump armed.
         let branches = *settings.branch && aim == Aim::Counts;
+        if *settings.branch && !branches {
+            let text = "branch: no branches are counted with lines_only; ask for one of the two";
+            console.warning(&Message::new(Slug::Config, text));
+        }
         let cache = None;
         Ok(Self {
             invoker,
