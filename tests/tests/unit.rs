@@ -56,9 +56,9 @@ exec /lib/systemd/systemd --system --unit=test.service --log-target=null --show-
 #[test]
 fn systemd_runs_it() {
     const TEST: &str = "set -x; cd $DIR; ./work 3; ./work 4; systemctl show -p ActiveState cov-agent; \
-                        systemctl --no-block reload cov-agent; ./work 5; systemctl --no-block stop cov-agent; \
-                        while systemctl show -p ActiveState cov-agent | grep -v =inactive; do :; done; \
-                        systemctl show -p Result,ExecMainStatus cov-agent; cp -r /var/lib/cov-agent/coverage result; \
+                        systemctl reload cov-agent; ./work 5; systemctl --no-block stop cov-agent; \
+                        while systemctl show -p ActiveState cov-agent | grep -v -e =inactive -e =failed; do :; done; \
+                        systemctl show -p Result,ExecMainStatus,ExecMainCode cov-agent; cp -r /var/lib/cov-agent/coverage result; \
                         kill -s RTMIN+13 1";
     if !kernel() {
         return;
