@@ -146,7 +146,6 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     let asked =
         Asked { object, innermost, calls, selected, cfg, flow, strays, resolved, branches, scope, halts: stops };
     let mut sums = asked.sums(&question.spans, &question.copies);
-    let frequency = frequencies(cfg, &question.spans, selected);
     // Where nothing is known of edges, nothing can be concluded from them.
     let infer = options.scope == Scope::Whole && resolved;
     if options.aim == Aim::Hits {
@@ -156,11 +155,13 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
         sums.forget_counts(flow, options.goes);
     }
     let used = sums.used();
-    let choice = match options.aim {
-        Aim::Counts if infer => Choice::cheapest(cfg, flow, &used, &frequency, options.dear.0),
+    let mut choice = match options.aim {
+        Aim::Counts if infer => {
+            let frequency = frequencies(cfg, &question.spans, selected);
+            Choice::cheapest(cfg, flow, &used, &frequency, options.dear.0)
+        }
         _ => Choice::all(&used),
     };
-    let mut choice = choice;
     let evidence = (options.freezes && options.aim == Aim::Counts && resolved).then(|| {
         let told = tell(cfg, flow, &sums, &choice.probes, Ask::WAYS);
         told.more.iter().for_each(|&piece| choice.add(piece));

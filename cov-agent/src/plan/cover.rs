@@ -208,16 +208,22 @@ impl<'a> Cover<'a> {
     /// Probed nodes that tell of a line, one of which is on each way through it.
     fn told_by(&mut self, line: u32) -> Option<Vec<u32>> {
         let ways = self.ways;
+        self.tellers(line, |cover, node| {
+            cover
+                .search(node, |n| ways.on.from(n), |cover, next| cover.implies(next, line))
+                .or_else(|| cover.search(node, |n| ways.back.from(n), |cover, next| cover.implies(next, line)))
+        })
+    }
+
+    /// The nodes of a line that are probed, and for each that is not the probed ones that `find` gives in its place.
+    fn tellers(&mut self, line: u32, mut find: impl FnMut(&mut Self, u32) -> Option<Vec<u32>>) -> Option<Vec<u32>> {
         let mut told_by = Vec::new();
         for n in 0.. {
             let Some(&node) = self.lines.get(line as usize)?.nodes.get(n) else { break };
             if self.is_probed(node) {
                 told_by.push(node);
             } else {
-                let found = self
-                    .search(node, |n| ways.on.from(n), |cover, next| cover.implies(next, line))
-                    .or_else(|| self.search(node, |n| ways.back.from(n), |cover, next| cover.implies(next, line)))?;
-                told_by.extend(found);
+                told_by.extend(find(self, node)?);
             }
         }
         told_by.sort_unstable();

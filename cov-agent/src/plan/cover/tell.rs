@@ -89,13 +89,7 @@ impl Cover<'_> {
     /// amid the code, what tells is true.
     fn told_amid(&mut self, line: u32, before: bool) -> Option<Vec<u32>> {
         let ways = self.ways;
-        let mut told_by = Vec::new();
-        for n in 0.. {
-            let Some(&node) = self.lines.get(line as usize)?.nodes.get(n) else { break };
-            if self.is_probed(node) {
-                told_by.push(node);
-                continue;
-            }
+        self.tellers(line, |cover, node| {
             let behind = |cover: &mut Self, next: u32| {
                 let Some(line) = cover.lines.get(line as usize) else { return false };
                 let mut steps = 0;
@@ -104,13 +98,9 @@ impl Cover<'_> {
                 dominated
             };
             let straight = |_: &mut Self, next: u32| before && ways.on.from(next).len() == 1;
-            let found = self
+            cover
                 .search(node, |n| ways.on.from(n), behind)
-                .or_else(|| self.search(node, |n| ways.back.from(n), straight))?;
-            told_by.extend(found);
-        }
-        told_by.sort_unstable();
-        told_by.dedup();
-        Some(told_by)
+                .or_else(|| cover.search(node, |n| ways.back.from(n), straight))
+        })
     }
 }
