@@ -147,19 +147,19 @@ impl<'a> Measurement<'a> {
 
     /// See [`CoverageTestRunner::disarm_if_rewritten`].
     pub(super) fn disarm_if_rewritten(&mut self, now: Key) -> Result<(), Message> {
-        self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))?;
-        self.lingering
-            .end(|then| then.same_file(now) && then != now)
-            .map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
+        self.let_go(|then| then.same_file(now) && then != now)?;
+        self.runner.disarm_if_rewritten(now).map_err(|e| probe_message(&e))
+    }
+
+    /// What another process holds too stays armed until that one lets go; then nothing is counted any more.
+    fn let_go(&mut self, gone: impl Fn(Key) -> bool) -> Result<(), Message> {
+        self.runner.release(&gone).map_err(|e| probe_message(&e))?;
+        self.lingering.end(gone).map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))
     }
 
     /// See [`CoverageTestRunner::disarm`].
     pub(super) fn disarm(&mut self, key: Key, amid: bool) -> Result<bool, Message> {
-        // What another process holds too stays armed until that one lets go; then nothing is counted any more.
-        self.runner.release(key).map_err(|e| probe_message(&e))?;
-        self.lingering
-            .end(|armed| armed.is_same(key))
-            .map_err(|e| Message::new(Slug::Failed, format!("disarming: {e}")))?;
+        self.let_go(|armed| armed.is_same(key))?;
         let found = self.runner.disarm(key, amid).map_err(|e| probe_message(&e));
         self.write_journal();
         found

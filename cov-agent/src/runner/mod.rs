@@ -236,14 +236,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
         Ok(())
     }
 
-    /// Lets go of the probes of this content of this file, whose counters stay: before another process, which holds
-    /// them too, does, and [`disarm`](Self::disarm) reads what was counted until then.
+    /// Lets go of the probes on files that are `gone`, whose counters stay: before another process, which holds them too,
+    /// does, and [`disarm`](Self::disarm) or [`disarm_if_rewritten`](Self::disarm_if_rewritten) reads what was counted until then.
     ///
     /// # Errors
     /// When the kernel fails.
-    pub fn release(&mut self, key: Key) -> Result<(), ProbeError> {
-        let same = |object: &&ArmedObject| object.version.is_some_and(|then| then.is_same(key));
-        for object in self.armed.iter_mut().filter(|object| same(&&**object)) {
+    pub fn release(&mut self, gone: impl Fn(Key) -> bool) -> Result<(), ProbeError> {
+        for object in self.armed.iter_mut().filter(|object| object.version.is_some_and(&gone)) {
             object.let_go(self.disarmer.as_ref());
             self.kernel.release(object.id)?;
         }
