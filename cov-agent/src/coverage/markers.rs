@@ -37,6 +37,7 @@ pub struct MarkerError {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Markers {
+    fixed: Regex,
     patterns: Vec<Regex>,
 }
 
@@ -63,15 +64,15 @@ impl Markers {
     pub fn new(exclude_lines: Option<&[String]>, exclude_also: &[String]) -> Result<Self, MarkerError> {
         let pragma = [PRAGMA.to_owned()];
         let patterns = exclude_lines.unwrap_or(&pragma).iter().chain(exclude_also);
-        let compile = |pattern: &String| {
+        let compile = |pattern: &str| {
             let built = RegexBuilder::new(pattern).multi_line(true).size_limit(1 << 22).build();
             built.map_err(|e| {
                 let reason = e.to_string();
                 let reason = reason.lines().last().unwrap_or("").trim().trim_start_matches("error: ").into();
-                MarkerError { pattern: pattern.clone(), reason }
+                MarkerError { pattern: pattern.to_owned(), reason }
             })
         };
-        Ok(Self { patterns: patterns.map(compile).collect::<Result<_, _>>()? })
+        Ok(Self { fixed: compile(FIXED)?, patterns: patterns.map(|p| compile(p)).collect::<Result<_, _>>()? })
     }
 
     /// Looks for markers in a source. `path` tells the language.
@@ -79,9 +80,13 @@ impl Markers {
     pub fn scan(&self, path: &str, text: &str) -> Marked {
         let mut marked = Marked::default();
         let lines: Vec<&str> = text.lines().collect();
-        fixed_markers(&lines, &mut marked);
         let starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let line_of = |at: usize| starts.partition_point(|&start| start <= at);
+        let mut candidates: Vec<usize> = self.fixed.find_iter(text).map(|found| line_of(found.start())).collect();
+        candidates.dedup();
+        let candidates: Vec<(u32, &str)> =
+            candidates.into_iter().filter_map(|line| Some((number(line), *lines.get(line - 1)?))).collect();
+        fixed_markers(&candidates, &mut marked);
         let blocks = [".py", ".pyi", ".pyx", ".mojo", ".🔥"].iter().any(|end| path.ends_with(end));
         for found in self.patterns.iter().flat_map(|pattern| pattern.find_iter(text)) {
             // The end of an empty match, or of one that ends a line, is its last character.
@@ -152,12 +157,15 @@ const FAMILIES: [(&str, &str, &[&str], Takes); 8] = [
     ("GCOVR_EXCL_BR_LINE", "GCOVR_EXCL_BR_START", &["GCOVR_EXCL_BR_STOP"], Takes::Branches),
 ];
 
-fn fixed_markers(lines: &[&str], marked: &mut Marked) {
+/// What each of them begins with: searching for that first spares looking for all in each line.
+const FIXED: &str = "(?:LCOV|GCOV|GCOVR)_(?:EXCL|UNREACHABLE)_|grcov-excl-";
+
+/// Takes note of the markers in `lines`, which are numbered and have all that there are.
+fn fixed_markers(lines: &[(u32, &str)], marked: &mut Marked) {
     for (single, start, stops, takes) in FAMILIES {
         let mut open: Option<u32> = None;
         let mut taken: Vec<RangeInclusive<u32>> = Vec::new();
-        for (at, text) in lines.iter().enumerate() {
-            let line = number(at + 1);
+        for &(line, text) in lines {
             if has_word(text, start) {
                 match open {
                     Some(first) => marked.problems.push((line, format!("{start} after that of line {first}"))),

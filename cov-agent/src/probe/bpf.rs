@@ -15,7 +15,7 @@ use super::{
 };
 use super::{stops, tracepoints};
 use crate::plan::Site;
-use aya::maps::{ArrayOfMaps, Map, MapData};
+use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::UProbe;
 use aya::programs::uprobe::UProbeLink;
 use aya::{EbpfLoader, Pod, VerifierLogLevel};
@@ -229,14 +229,23 @@ impl Bpf {
     }
 
     /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
-    /// wait for a grace period, some 5 ms: another thread does, while this one arms.
+    /// wait for a grace period, some 5 ms: another thread does, while this one arms. Where processes are counted, which may
+    /// run the object already, this waits for the note.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
+        let failed = |error| ProbeError::of("sharing the counters", error);
         let (outer, inner) = (copy(&self.all_counters)?, copy(counters.map())?);
-        self.sharing.push(thread::spawn(move || {
+        // To whoever looks in, the array holds the maps' numbers.
+        let numbers: Array<_, u32> = Array::try_from(Map::Array(copy(&self.all_counters)?)).map_err(failed)?;
+        let number = counters.map().info().map_err(failed)?.id();
+        let thread = thread::spawn(move || {
             ArrayOfMaps::<_, MapData>::try_from(Map::ArrayOfMaps(outer))
                 .and_then(|mut maps| maps.set(index, &inner, 0))
-                .map_err(|error| ProbeError::of("sharing the counters", error))
-        }));
+                .map_err(failed)
+        });
+        while self.counting && !thread.is_finished() && numbers.get(&index, 0).ok() != Some(number) {
+            thread::yield_now();
+        }
+        self.sharing.push(thread);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use super::fixture::{self, SLOTS, expected, site, sites};
 use crate::plan::{Condition, Observe, SlotId};
 use crate::probe::{Bpf, Kernel as _, Options, Prices, facts};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Whether probes can be armed here. Where `COV_REQUIRE_KERNEL=1` says that they must, a test that
@@ -39,6 +40,7 @@ both_ways![
     all_conditions_are_told,
     a_killed_process_keeps_its_counts,
     an_ended_process_is_forgotten,
+    hits_amid_arming_find_their_counter,
 ];
 
 fn one_way(one_by_one: bool, test: fn(Bpf)) {
@@ -80,6 +82,24 @@ fn two_processes_on_one_processor_count_exactly(mut bpf: Bpf) {
     children.into_iter().for_each(Child::end);
     let (calls, rounds) = (2 * u64::from(CALLS), 2 * u64::from(CALLS) * u64::from(ROUNDS));
     assert_eq!(bpf.counters(armed.id).unwrap(), [rounds - calls, calls]);
+}
+
+/// A process is counted and runs an object while it is armed.
+fn hits_amid_arming_find_their_counter(mut bpf: Bpf) {
+    bpf.track(std::process::id()).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fixture::call(1);
+            }
+        });
+        for _ in 0..20 {
+            bpf.attach(&fixture::file(), &sites(), SLOTS).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(bpf.losses().unwrap().is_none());
 }
 
 fn children_are_counted_others_are_not(mut bpf: Bpf) {
