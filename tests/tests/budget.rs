@@ -1,10 +1,11 @@
 //! Exact counts within a budget: what costs too much is counted no further, and nothing else changes.
 
-use cov_tests::{Agent, Build, Outcome, Project, agent_path, fixture, kernel, scratch, sources};
+use cov_tests::{Agent, Build, Outcome, Project, agent_path, compile_text, fixture, kernel, scratch, sources};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Hardly anything is allowed.
 const TIGHT: &[&str] = &["--overhead=1%", "--overhead-grace=0.001", "--verbose"];
@@ -212,4 +213,73 @@ fn a_library_in_cpp() {
     let dir = scratch();
     let (outcome, bounds) = compare(&Project::esaxx().compile(dir.path(), "esaxx", &["-O1"]), &[]);
     assert!(bounds > 10, "{}", outcome.stderr());
+}
+
+/// The program of `cli/hot.c`, which waits for a byte, or the end of its input, before it gets hot.
+fn hot_later(dir: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(fixture("cli/hot.c")).unwrap();
+    compile_text(dir, "hot", &text.replace("fflush(stdout);", "fflush(stdout); getchar();"))
+}
+
+/// How many hits there were, by what the agent says.
+fn hits(outcome: &Outcome) -> u64 {
+    let stderr = outcome.stderr();
+    let (_, rest) = stderr.split_once("cov-agent: counted ").unwrap_or_else(|| panic!("{stderr}"));
+    rest.split_once(" hits").unwrap().0.parse().unwrap()
+}
+
+/// Checks that a tight budget was kept where the rounds of `hot_later` cost too much, and that without one every one counted.
+fn check_hot(outcome: &Outcome, exact: &Outcome) {
+    let bounds = check(outcome, exact);
+    assert!((5..15).contains(&bounds), "{bounds} lines have lower bounds: {}", outcome.stderr());
+    let loop_of = |outcome: &Outcome| {
+        counts(&outcome.json).into_iter().find(|((_, line), _)| *line == 11).map(|(_, count)| count).unwrap()
+    };
+    assert_eq!(loop_of(exact), (50_001, false), "{}", exact.stderr());
+    let (count, bound) = loop_of(outcome);
+    assert!(bound && count < 25_000, "{count}: {}", outcome.stderr());
+    assert!(hits(outcome) * 4 < hits(exact), "{} of {} hits", hits(outcome), hits(exact));
+    let text = "counters stopped before the end";
+    assert!(outcome.stderr().contains(text) && !exact.stderr().contains(text), "{}", outcome.stderr());
+}
+
+#[test]
+fn a_process_that_is_attached_to() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = hot_later(dir.path());
+    let measure = |options: &[&str]| {
+        let mut command = Command::new(&program);
+        let mut hot = command.arg("50000").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(hot.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let agent = Agent::attach(&[hot.id()]).args(options).start();
+        drop(hot.stdin.take());
+        let mut sum = String::new();
+        said.read_to_string(&mut sum).unwrap();
+        assert!(hot.wait().unwrap().success());
+        assert_eq!(sum, "100001\n");
+        agent.finish()
+    };
+    check_hot(&measure(TIGHT), &measure(&["--overhead=none", "--verbose"]));
+}
+
+#[test]
+fn a_process_that_is_watched() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = hot_later(dir.path());
+    let object = format!("--object={}", program.canonicalize().unwrap().display());
+    let measure = |options: &[&str]| {
+        let agent = Agent::watch(&[&object]).args(options).start();
+        let output = Command::new(&program).arg("50000").stdin(Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "begin\n100001\n");
+        agent.signal(libc::SIGTERM);
+        agent.finish()
+    };
+    check_hot(&measure(TIGHT), &measure(&["--overhead=none", "--verbose"]));
 }
