@@ -252,3 +252,36 @@ fn a_watcher_that_is_stopped() {
     let losses = &outcome.json["cov_agent"]["losses"]["unattached-objects"];
     assert_eq!(losses["count"].as_u64(), Some(3), "{}", outcome.stderr());
 }
+
+/// What hits cost is measured once, and kept for the next agent; without a cache it is measured all the same, since it lasts.
+#[test]
+fn what_hits_cost_is_measured() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let (cache, [object, pattern]) = (dir.path().join("cache"), below(dir.path()));
+    let cached = format!("--cache={}", cache.display());
+    let watch = |options: &[&str]| {
+        let agent = Agent::watch(&[object.as_str(), &pattern, "--verbose"]).args(options).start();
+        run(&program, 2);
+        agent.signal(libc::SIGTERM);
+        let outcome = agent.finish();
+        assert_eq!(outcome.coverage.file("work.c").lines, work(1, 2), "{}", outcome.stderr());
+        outcome.stderr()
+    };
+    let costs = |said: &str| {
+        let line =
+            said.lines().find(|line| line.starts_with("cov-agent: a hit costs ")).unwrap_or_else(|| panic!("{said}"));
+        line.to_owned()
+    };
+    let first = watch(&[&cached]);
+    assert!(costs(&first).ends_with(": measured") && cache.join("prices").exists(), "{first}");
+    assert!(!first.contains("plan found in the cache"), "{first}");
+    let second = watch(&[&cached]);
+    assert_eq!(costs(&second), costs(&first));
+    assert!(second.contains("plan found in the cache"), "{second}");
+    assert!(costs(&watch(&[])).ends_with(": measured"));
+    assert_eq!(costs(&watch(&["--prices=1000,3000"])), "cov-agent: a hit costs 1.0µs, single-stepped 3.0µs: given");
+}

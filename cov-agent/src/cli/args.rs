@@ -276,6 +276,9 @@ pub struct WatchArgs {
     /// What of them.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Plans.
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// How much it may cost.
     #[command(flatten)]
     pub cost: CostArgs,

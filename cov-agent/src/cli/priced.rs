@@ -46,11 +46,16 @@ impl Priced {
     }
 
     /// The same; what is not known is measured, in milliseconds, and kept until the machine is started again. Without a
-    /// cache that would be again and again: then it is not.
-    pub(super) fn find(given: Option<[Duration; 2]>, cache: Option<&Cache>, console: Console) -> (Self, Measuring) {
+    /// cache that would be again and again: then it is measured only for what goes on for `long`.
+    pub(super) fn find(
+        given: Option<[Duration; 2]>,
+        cache: Option<&Cache>,
+        long: bool,
+        console: Console,
+    ) -> (Self, Measuring) {
         let known = Self::known(given, cache);
-        let (priced, measuring) = match cache {
-            Some(cache) if known.origin == "typical" => measure(cache),
+        let (priced, measuring) = match known.origin {
+            "typical" if long || cache.is_some() => measure(cache),
             _ => (known, Measuring::default()),
         };
         let Self { prices: Prices { emulated, single_stepped }, origin } = priced;
@@ -72,7 +77,7 @@ impl Priced {
     }
 }
 
-fn measure(cache: &Cache) -> (Priced, Measuring) {
+fn measure(cache: Option<&Cache>) -> (Priced, Measuring) {
     let (tell, told) = sync_channel(1);
     let thread = thread::Builder::new().name("prices".into()).spawn(move || {
         let Ok(mut kernel) = Bpf::new(Options::default()) else { return };
@@ -83,7 +88,7 @@ fn measure(cache: &Cache) -> (Priced, Measuring) {
         // To drop the kernel takes the probes away, which nobody waits for before the end.
     });
     let prices = told.recv().ok();
-    if let Some(prices) = prices {
+    if let (Some(prices), Some(cache)) = (prices, cache) {
         cache.keep_prices(prices);
     }
     let priced = prices.map_or_else(Priced::default, |prices| Priced { prices, origin: "measured" });

@@ -56,6 +56,7 @@ fn apply(cli: &Cli, settings: &mut Settings) {
         Some(Command::Watch(args)) => {
             args.sources.apply(settings);
             args.selection.apply(settings);
+            args.cache.apply(settings);
             args.cost.apply(settings);
             args.output.apply(settings);
             args.contexts.apply(settings);

@@ -151,9 +151,10 @@ impl Setup {
         Options { contexts, asking: self.asking(), ..Options::default() }
     }
 
-    /// Finds out what hits cost: they do as `given`, if they are. What measures must live as long as this.
-    pub(super) fn find_prices(&self, given: Option<[Duration; 2]>, console: Console) -> Measuring {
-        let (priced, measuring) = Priced::find(given, self.cache.as_ref(), console);
+    /// Finds out what hits cost: they do as `given`, if they are; `long`: also where nothing can be kept. What measures must
+    /// live as long as this.
+    pub(super) fn find_prices(&self, given: Option<[Duration; 2]>, long: bool, console: Console) -> Measuring {
+        let (priced, measuring) = Priced::find(given, self.cache.as_ref(), long, console);
         self.priced.get_or_init(|| priced);
         measuring
     }
