@@ -19,6 +19,7 @@ mod python;
 mod report;
 mod sample;
 mod sources;
+mod venvs;
 mod workdir;
 
 pub use agent::{Agent, Attached, Outcome, Talk, agent_path, sources};
@@ -32,8 +33,9 @@ pub use kernel::kernel;
 pub use namespace::{mount, own_run_directory};
 pub use programs::{SHARED, compile, compile_text, work};
 pub use projects::Project;
-pub use python::{copy_python, monitored_pythons};
+pub use python::{SUITE, boltons, copy_python, monitored_pythons};
 pub use report::{Coverage, FileCoverage};
 pub use sample::{SAMPLE_COMMANDS, prepare_sample};
 pub use sources::package_dir;
+pub use venvs::made as venv;
 pub use workdir::{Said, Workdir, tracefile};

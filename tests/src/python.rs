@@ -32,6 +32,22 @@ pub fn monitored_pythons() -> Vec<PathBuf> {
     pythons.into_iter().map(|(_, path)| path).collect()
 }
 
+/// What the tests of [`boltons`] are run with, from PyPI.
+pub const SUITE: [&str; 2] = ["pytest==9.0.2", "coverage==7.17.3"];
+
+/// Fetches a real package with its own tests, which are in its directory `tests`, into `dir`; `python` has pip.
+///
+/// # Panics
+/// Where it cannot be fetched.
+pub fn boltons(python: &Path, dir: &Path) {
+    let download = ["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "boltons==26.2.0"];
+    let untar = ["xzf", "boltons-26.2.0.tar.gz", "--strip-components=1"];
+    for (program, args) in [(python, &download[..]), (Path::new("tar"), &untar)] {
+        let output = Command::new(program).args(args).current_dir(dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// Copies fixtures of Python into `dir`.
 pub fn copy_python(dir: &Path, names: &[&str]) {
     for name in names {

@@ -4,7 +4,7 @@
 #[path = "../../cov-agent/tests/common/mod.rs"]
 mod common;
 
-use cov_tests::{Build, Coverage, Workdir, agent_path, fixture, kernel, monitored_pythons, workspace};
+use cov_tests::{Build, Coverage, SUITE, Workdir, agent_path, fixture, kernel, monitored_pythons, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,7 +77,7 @@ fn one_result_for_a_suite_in_four_languages() {
         std::fs::read(workspace().join("cov-agent/python/cov_agent_coverage.py")).unwrap(),
     );
     build(&dir, &python);
-    let suite = common::venv_of(&python, "suite", &["pytest==9.0.2", "coverage==7.17.3"]);
+    let suite = common::venv_of(&python, "suite", &SUITE);
     let mut agent = Command::new(agent_path());
     agent.args(["run", "--exclude", "cov_agent_coverage.py", "--"]).arg(suite.join("bin/python"));
     agent.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(dir.path());

@@ -56,14 +56,15 @@ fn every_hit_is_counted() {
 
 #[test]
 fn hits_alone_cost_no_count() {
-    for python in pythons() {
+    for (python, option) in pythons().iter().flat_map(|python| ["--python-hits", "--lines-only"].map(|o| (python, o))) {
         let dir = Workdir::new(&[]);
         copy_python(&dir.path(), &["counts.py"]);
-        drop(run(&dir.path(), &["--python-hits"], &python, &["counts.py"]));
+        drop(run(&dir.path(), &[option], python, &["counts.py"]));
         let mut want = expected(&fixture("python/counts.py"), "python");
         // Lower bounds: two functions on one line add up.
         want.values_mut().for_each(|want| want.count = *want.count.start().min(&1)..=*want.count.end().min(&2));
-        assert_counts(&python.display().to_string(), &want, counted(&dir.path()).file("counts.py"));
+        let what = format!("{} {option}", python.display());
+        assert_counts(&what, &want, counted(&dir.path()).file("counts.py"));
         let json: serde_json::Value = serde_json::from_str(&dir.read("coverage/coverage.json")).unwrap();
         let file = &json["files"]["counts.py"];
         assert_eq!(file["excluded_lines"], serde_json::json!([103, 104]));

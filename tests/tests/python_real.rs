@@ -5,7 +5,7 @@
 mod common;
 
 use common::{output, run, tool, venv_of};
-use cov_tests::{Coverage, Workdir, agent_path, kernel, monitored_pythons};
+use cov_tests::{Coverage, SUITE, Workdir, agent_path, kernel, monitored_pythons};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,12 +20,9 @@ const PYTEST: [&str; 5] = ["-m", "pytest", "-q", "-p", "no:cacheprovider"];
 
 /// The package's sources, and a virtual environment of `python` in which its tests run.
 fn boltons(python: &Path, name: &str) -> (Workdir, PathBuf) {
-    let suite = venv_of(python, name, &["pytest==9.0.2", "coverage==7.17.3"]);
+    let suite = venv_of(python, name, &SUITE);
     let dir = Workdir::new(&[]);
-    let download = ["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "boltons==26.2.0"];
-    run(tool(&suite, "python", &dir.path()), download);
-    let untar = ["xzf", "boltons-26.2.0.tar.gz", "--strip-components=1"];
-    output(Command::new("tar").args(untar).current_dir(dir.path()));
+    cov_tests::boltons(&suite.join("bin/python"), &dir.path());
     (dir, suite)
 }
 

@@ -34,7 +34,7 @@ impl<'a> Python<'a> {
         let likely = || is_likely(Path::new(program), [&*setup.directory, &filter::default_root(&setup.directory)]);
         let engine = if engine == Engine::Auto && !likely() { Engine::Off } else { engine };
         let options = Options {
-            counts: *settings.python_counts,
+            counts: *settings.python_counts && !*settings.lines_only,
             tests: setup.contexts.0 == ContextFrom::Test,
             third_party: setup.is_named(),
             prefixes: setup.prefixes(),

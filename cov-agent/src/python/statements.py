@@ -6,11 +6,11 @@ there are none. Works in every Python since 3.6.
 """
 
 import ast
+import gc
 import io
 import os
 import sys
 import tokenize
-import zipfile
 
 
 def read(path):
@@ -19,6 +19,8 @@ def read(path):
     while not os.path.lexists(archive) and len(archive) > 1:
         archive = os.path.dirname(archive)
     if os.path.isfile(archive) and archive != path:
+        import zipfile
+
         with zipfile.ZipFile(archive) as file:
             return file.read(os.path.relpath(path, archive))
     with open(path, "rb") as file:
@@ -50,18 +52,30 @@ def code_lines(code):
                 yield line
 
 
+def bodies(tree):
+    """The statements of a module and of all in it, where no expression has any: block by block, with what has the block."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        for name in "body", "orelse", "finalbody", "handlers", "cases":
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                todo.extend(block)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.body
+
+
 def docstring_lines(tree):
     """The lines of docstrings: Python stores them, nobody counts that."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.body:
-            first = node.body[0]
-            value = getattr(first, "value", None)
-            # Python 3.6 and 3.7 have `Str` for constants that are strings.
-            text = getattr(value, "s", None) if sys.version_info < (3, 8) else getattr(value, "value", None)
-            if isinstance(first, ast.Expr) and isinstance(text, str):
-                last = getattr(first, "end_lineno", None) or first.lineno
-                begin = first.lineno if hasattr(first, "end_lineno") else last - text.count("\n")
-                yield from range(begin, last + 1)
+    for body in bodies(tree):
+        first = body[0] if body else None
+        value = getattr(first, "value", None)
+        # Python 3.6 and 3.7 have `Str` for constants that are strings.
+        text = getattr(value, "s", None) if sys.version_info < (3, 8) else getattr(value, "value", None)
+        if isinstance(first, ast.Expr) and isinstance(text, str):
+            last = getattr(first, "end_lineno", None) or first.lineno
+            begin = first.lineno if hasattr(first, "end_lineno") else last - text.count("\n")
+            yield from range(begin, last + 1)
 
 
 def statements(text, path):
@@ -70,14 +84,17 @@ def statements(text, path):
     several = {}
     first = 0
     empty = True
+    newline, comment = tokenize.NEWLINE, tokenize.COMMENT
     for kind, token, (begin, _), (end, _), _ in tokenize.generate_tokens(io.StringIO(text).readline):
-        if kind == tokenize.NEWLINE:
+        if kind == newline:
             if first and end != first:
                 several[first] = end
             first = 0
-        if token.strip() and kind != tokenize.COMMENT:
+        elif first:
+            continue
+        if kind != comment and token.strip():
             empty = False
-            first = first or begin
+            first = begin
     if empty:
         return set(), several
     start = {line: first for first, last in several.items() for line in range(first, last + 1)}
@@ -87,6 +104,8 @@ def statements(text, path):
 
 
 def main():
+    # Nothing here is in a cycle, and looking for one takes long.
+    gc.disable()
     for name in sys.stdin.buffer.read().split(b"\0")[:-1]:
         try:
             path = os.fsdecode(name)

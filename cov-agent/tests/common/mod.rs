@@ -1,10 +1,16 @@
 //! What the tests against real readers share: tools from PyPI, and running them.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(unreachable_pub, reason = "a file that a library has too")]
+
+#[path = "../../../tests/src/venvs.rs"]
+mod venvs;
+
+pub(crate) use venvs::output;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// A virtual environment below `target/venvs` that holds `packages`, made when it is first asked for.
 pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
@@ -14,33 +20,12 @@ pub(crate) fn venv(name: &str, packages: &[&str]) -> PathBuf {
 /// The same of another Python.
 pub(crate) fn venv_of(python: &Path, name: &str, packages: &[&str]) -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory").join("venvs");
-    fs::create_dir_all(&all).unwrap();
-    let lock = fs::File::create(all.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap(); // test programs and their threads come here side by side
-    let venv = all.join(name);
-    let stamp = venv.join("packages");
-    let wanted = packages.join("\n");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
-        return venv;
-    }
-    output(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    output(Command::new(venv.join("bin/python")).args(pip).args(packages));
-    fs::write(stamp, wanted).unwrap();
-    venv
+    venvs::made(&all, python, name, packages)
 }
 
 /// The readers of XML reports and tracefiles that come from PyPI.
 pub(crate) fn reports() -> PathBuf {
     venv("reports", &["gcovr==8.8", "pycobertura==4.1.0", "diff-cover==11.0.1", "coverage==7.17.3"])
-}
-
-/// Runs it, which must succeed, and gives what it printed on its standard output.
-pub(crate) fn output(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success(), "{command:?}: {status}\n{out}{err}");
-    out.into_owned()
 }
 
 /// A tool of a virtual environment, to run in `directory`.

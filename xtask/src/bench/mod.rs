@@ -7,6 +7,7 @@ mod measure;
 mod page;
 mod peak;
 mod programs;
+mod python;
 mod said;
 mod table;
 mod ways;
@@ -20,6 +21,7 @@ use linear::Linear;
 use measure::{adopt_orphans, interleaved, once};
 use peak::Peak;
 use programs::{Program, call};
+use python::Python;
 use said::Said;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -56,6 +58,7 @@ impl Wanted {
 struct Figures {
     programs: Vec<Measured>,
     execs: Execs,
+    python: Vec<Python>,
     linear: Vec<Linear>,
 }
 
@@ -110,9 +113,11 @@ pub(crate) fn run_bench(wanted: Wanted) -> Result<()> {
     }
     eprintln!("measuring execs");
     let execs = execs::measure(&path, &dir, smoke)?;
+    eprintln!("measuring Python");
+    let python = python::measure(&path.canonicalize()?, &dir, smoke)?;
     eprintln!("measuring what grows");
     let linear = linear::measure(&agent, &dir, smoke)?;
-    let figures = Figures { programs: measured, execs, linear };
+    let figures = Figures { programs: measured, execs, python, linear };
     if wanted.json {
         println!("{}", serde_json::to_string_pretty(&figures.json())?);
     } else {
@@ -191,6 +196,7 @@ impl Figures {
         json!({
             "programs": self.programs.iter().map(Measured::json).collect::<Vec<_>>(),
             "execs": self.execs.json(),
+            "python": self.python.iter().map(Python::json).collect::<Vec<_>>(),
             "linear": self.linear.iter().map(Linear::json).collect::<Vec<_>>(),
         })
     }

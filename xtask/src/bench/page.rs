@@ -1,5 +1,6 @@
 //! The page of the manual that has the figures.
 
+use super::python::Python;
 use super::ways::KEPT;
 use super::{Figures, table};
 use crate::shell::{command, output};
@@ -7,7 +8,7 @@ use std::fs;
 
 /// All of it, in Markdown.
 pub(super) fn render(figures: &Figures) -> String {
-    let Figures { programs, execs, linear } = figures;
+    let Figures { programs, execs, python, linear } = figures;
     let mut out = format!(
         "# Figures\n\n<!-- `cargo xtask bench --write` writes this page. -->\n\n\
         Measured on {}. Medians of runs in turns, so that what else the machine does hits all ways alike. Ratios are to the \
@@ -49,6 +50,13 @@ pub(super) fn render(figures: &Figures) -> String {
     section("The agent's own time", "In the runs that count everything:", &table::stages(programs));
     section("Hits", "In the same runs; time beyond the agent's own, for each hit:", &table::hits(programs));
     section("Execs", "What the gate costs those who start programs, 10 000 of them a minute:", &execs.render());
+    if !python.is_empty() {
+        section(
+            "Lines of Python",
+            "The tests of boltons, 519 of them, which sleep for a part of the time:",
+            &Python::render(python),
+        );
+    }
     for grown in linear {
         let title = format!("More {}: {}", grown.of, grown.what);
         section(&title, "How much longer it takes with the agent:", &table::grows(grown));

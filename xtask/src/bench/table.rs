@@ -15,7 +15,7 @@ const BAR: u32 = 40;
 /// Which outcomes of a program a table is about.
 type Pick = fn(&Measured) -> &[Outcome];
 
-fn row<S: AsRef<str>>(out: &mut String, name: &str, cells: impl IntoIterator<Item = S>) {
+pub(super) fn row<S: AsRef<str>>(out: &mut String, name: &str, cells: impl IntoIterator<Item = S>) {
     let _ = write!(out, "| {name} |");
     for cell in cells {
         let _ = write!(out, " {} |", cell.as_ref());
