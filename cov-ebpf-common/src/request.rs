@@ -38,8 +38,10 @@ pub struct Request {
     pub cookie: u64,
     /// The process, as the agent's namespace numbers it.
     pub process: u32,
-    /// Nothing: the kernel copies no uninitialised bytes.
-    pub zero: u32,
+    /// The context that the process was in.
+    pub context: u32,
+    /// When, in nanoseconds since the machine started.
+    pub time: u64,
 }
 
 impl Request {
@@ -50,13 +52,13 @@ impl Request {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let [a, b, c] = [0, 8, 16].map(|at| {
+        let [a, b, c, time] = [0, 8, 16, 24].map(|at| {
             let mut word = [0; 8];
             word.copy_from_slice(&bytes[at..at + 8]);
             u64::from_ne_bytes(word)
         });
-        let [process, zero] = [c & 0xffff_ffff, c >> 32].map(|half| u32::try_from(half).unwrap_or(u32::MAX));
-        Some(Self { address: a, cookie: b, process, zero })
+        let [process, context] = [c & 0xffff_ffff, c >> 32].map(|half| u32::try_from(half).unwrap_or(u32::MAX));
+        Some(Self { address: a, cookie: b, process, context, time })
     }
 
     /// The probe's cookie.
@@ -66,7 +68,7 @@ impl Request {
     }
 }
 
-const _: () = assert!(size_of::<Spending>() == 16 && Request::BYTES == 24);
+const _: () = assert!(size_of::<Spending>() == 16 && Request::BYTES == 32);
 
 #[cfg(test)]
 mod tests {
@@ -74,12 +76,15 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_the_kernel_writes_them() {
-        let mut bytes = [0; 24];
+        let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&0x5555_0000_1234_u64.to_ne_bytes());
         bytes[8..16].copy_from_slice(&7u64.to_ne_bytes());
         bytes[16..20].copy_from_slice(&4711u32.to_ne_bytes());
-        let expected = Request { address: 0x5555_0000_1234, cookie: 7, process: 4711, zero: 0 };
+        bytes[20..24].copy_from_slice(&12u32.to_ne_bytes());
+        bytes[24..].copy_from_slice(&0x1_0000_0001_u64.to_ne_bytes());
+        let expected =
+            Request { address: 0x5555_0000_1234, cookie: 7, process: 4711, context: 12, time: 0x1_0000_0001 };
         assert_eq!(Request::read(&bytes), Some(expected));
-        assert_eq!(Request::read(&bytes[..23]), None);
+        assert_eq!(Request::read(&bytes[..31]), None);
     }
 }

@@ -66,18 +66,23 @@ fn hit_any(ctx: &ProbeContext) {
             slot += 1;
         }
     }
-    count(ctx, process, context, cookie, slot);
-    request::consider(ctx, cookie, process);
+    let told = count(ctx, process, context, cookie, slot);
+    request::consider(ctx, cookie, process, context, told);
 }
 
+/// Counts a hit. Whether its context had room for it.
 #[inline(always)]
-fn count(ctx: &ProbeContext, process: u32, context: u32, cookie: Cookie, slot: u32) {
+fn count(ctx: &ProbeContext, process: u32, context: u32, cookie: Cookie, slot: u32) -> bool {
+    let mut room = true;
     if contexts::wanted() {
         // SAFETY: the kernel lets a uprobe program read the registers it is called with.
         let r14 = || unsafe { core::ptr::read_volatile(&raw const (*ctx.regs).r14) };
         let context = contexts::of_hit(process, context, r14);
-        if context != 0 && contexts::count(context, cookie.object(), slot) {
-            return;
+        if context != 0 {
+            room = contexts::count(context, cookie.object(), slot);
+            if room {
+                return true;
+            }
         }
     }
     // SAFETY: the helper has no requirements.
@@ -86,6 +91,7 @@ fn count(ctx: &ProbeContext, process: u32, context: u32, cookie: Cookie, slot: u
         Some(counter) => add(counter),
         None => lose(Loss::NoCounter),
     }
+    room
 }
 
 /// A task was made: a new process of a counted one is counted before it runs.

@@ -4,6 +4,7 @@ use crate::add_many;
 use crate::task::config;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{HashMap, RingBuf};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::ProbeContext;
 use cov_ebpf_common::{Ask, Cookie, MAX_TRACKED, REQUESTS_BYTES, Request, Spending};
@@ -14,20 +15,22 @@ static REQUESTS: RingBuf<Request, { REQUESTS_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 static SPENDING: HashMap<u32, Spending, { MAX_TRACKED as usize }> = HashMap::new();
 
-/// At a hit: asks, if it is time.
+/// At a hit in a process in the context `context`: asks, if it is time. `told`: the hit was counted where it belongs.
 #[inline(always)]
-pub fn consider(ctx: &ProbeContext, cookie: Cookie, process: u32) {
+pub fn consider(ctx: &ProbeContext, cookie: Cookie, process: u32, context: u32, told: bool) {
     let ask = config!(ask);
     if ask == Ask::Never as u32 {
         return;
     }
     let over = if ask == Ask::OverLimit as u32 { pay(cookie, process) } else { None };
-    if over.is_none() && !cookie.is_once() {
+    if over.is_none() && !(told && cookie.is_once()) {
         return;
     }
     // SAFETY: the kernel lets a uprobe program read the registers it is called with.
     let address = unsafe { (*ctx.regs).rip };
-    let request = Request { address, cookie: cookie.0, process, zero: 0 };
+    // SAFETY: the helper has no requirements.
+    let time = unsafe { bpf_ktime_get_boot_ns() };
+    let request = Request { address, cookie: cookie.0, process, context, time };
     if REQUESTS.output(&request, 0).is_ok()
         && let Some(spending) = over
     {

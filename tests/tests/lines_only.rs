@@ -108,21 +108,6 @@ fn many_processes_that_each_do_something_else() {
     assert!(said(&outcome, " times\n") >= 1, "{}", outcome.stderr());
 }
 
-/// What was hit in one context is to be hit in another: no probe goes, and that is said.
-#[test]
-fn contexts_keep_their_probes() {
-    if !kernel() {
-        return;
-    }
-    let dir = scratch();
-    let program = build(dir.path(), "again");
-    let outcome = Agent::run_with(&["--lines-only", "--context-from=cmdline", "--verbose"], &program).arg("2").go();
-    assert_eq!(outcome.stdout(), "2 10000\n");
-    assert!(outcome.stderr().contains("stay: what was hit in one context is to be hit in another (not-disarmed)"));
-    // Three programs, each with all rounds.
-    assert!(said(&outcome, " hits, read in") >= 3 * 20_000, "{}", outcome.stderr());
-}
-
 /// Where the command line asks for one and the configuration for the other, which clap cannot see.
 #[test]
 fn branches_are_not_left_out_silently() {

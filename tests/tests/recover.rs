@@ -161,13 +161,24 @@ fn contexts_survive() {
 /// What had stopped counting to save time is no more exact for having been recovered.
 #[test]
 fn counters_that_had_stopped_give_lower_bounds() {
-    if !kernel() {
-        return;
+    if kernel() {
+        stopped(&[], |file| file);
     }
+}
+
+#[test]
+fn counters_that_had_stopped_give_lower_bounds_in_their_contexts() {
+    if kernel() {
+        stopped(&["--context-from=arg:1"], |file| &file["contexts"]["200000"]);
+    }
+}
+
+fn stopped(options: &[&str], counted: impl Fn(&serde_json::Value) -> &serde_json::Value) {
     own_run_directory("size=64m");
     let dir = scratch();
     let program = compile(dir.path(), "cli/hot.c", "hot", &[]);
-    let mut agent = start(dir.path(), &format!("echo $$ && {} 200000 && read x && exit 7", program.display()));
+    let script = format!("echo $$ && {} 200000 && read x && exit 7", program.display());
+    let mut agent = start_with(options, dir.path(), &script);
     let mut lines = BufReader::new(agent.stdout.take().unwrap()).lines();
     let words: Vec<String> = (0..3).map(|_| lines.next().unwrap().unwrap()).collect();
     assert_eq!(words[1..], ["begin", "400001"]);
@@ -184,8 +195,11 @@ fn counters_that_had_stopped_give_lower_bounds() {
     assert!((1000..100_000).contains(&lines[&11]), "{lines:?}");
     assert_eq!((lines[&5], lines[&17], lines[&19], lines[&27]), (1, 0, 1, 1));
     let (_, file) = json["files"].as_object().unwrap().iter().next().unwrap();
-    let bounds: Vec<u64> =
-        file["cov_agent"]["lower_bounds"].as_array().unwrap().iter().map(|line| line.as_u64().unwrap()).collect();
+    let of = |counted: &serde_json::Value| -> Vec<u64> {
+        counted["lower_bounds"].as_array().unwrap().iter().map(|line| line.as_u64().unwrap()).collect()
+    };
+    let (whole, bounds) = (of(&file["cov_agent"]), of(counted(&file["cov_agent"])));
+    assert_eq!(whole, bounds);
     assert!(bounds.contains(&11) && !bounds.contains(&5) && !bounds.contains(&27), "{bounds:?}");
 }
 

@@ -244,7 +244,7 @@ impl<'a> Measurement<'a> {
         if console.verbosity() > Verbosity::Quiet {
             console.block(&failed);
             summary::print(console, &snapshot, &left_out, written.as_deref().unwrap_or_default());
-            if let Some(text) = setup.selection_note(&settings.output.value) {
+            for text in setup.kept_note().into_iter().chain(setup.selection_note(&settings.output.value)) {
                 console.block(&text);
             }
             if one_by_one {

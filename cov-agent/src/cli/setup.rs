@@ -7,7 +7,7 @@ use super::plan_cache;
 use super::priced::{Measuring, Priced};
 use super::selection::Chosen;
 use super::summary::LeftOut;
-use crate::config::{ContextFrom, Settings};
+use crate::config::{ContextFrom, Origin, Settings};
 use crate::coverage::{CoverageCollector, FileTracker, Filter, filter};
 use crate::format::output::OutputDir;
 use crate::object::DebugSearch;
@@ -42,6 +42,8 @@ pub(super) struct Setup {
     budget: Option<Budget>,
     /// When hits ask for their probes to go.
     asking: Asking,
+    /// What asks for probes to go where all stay.
+    kept: Option<&'static str>,
     /// What hits cost.
     priced: OnceLock<Priced>,
     filter: Filter,
@@ -72,11 +74,14 @@ impl Setup {
         let contexts = (settings.context_from.value.clone(), settings.max_contexts.value);
         let scope = if contexts.0 == ContextFrom::Nothing { Scope::Whole } else { Scope::Part };
         let aim = if *settings.lines_only { Aim::Hits } else { Aim::Counts };
-        let asking = match aim {
-            // What was hit in one context is to be hit in another.
-            Aim::Hits if contexts.0 == ContextFrom::Nothing => Asking::EachHit,
-            _ => Asking::Never,
-        };
+        // In the next test of the same program a probe that has gone would be missed.
+        let stays = contexts.0 == ContextFrom::Test;
+        let asking = if aim == Aim::Hits && !stays { Asking::EachHit } else { Asking::Never };
+        let asked = [
+            (aim == Aim::Hits, "--lines-only"),
+            (settings.overhead.origin != Origin::Default && settings.overhead.value.0.is_some(), "--overhead"),
+        ];
+        let kept = asked.into_iter().find(|(asked, _)| stays && *asked).map(|(_, option)| option);
         // A way that was not taken yet would keep the probe of a busy jump armed.
         let branches = *settings.branch && aim == Aim::Counts;
         if *settings.branch && !branches {
@@ -94,6 +99,7 @@ impl Setup {
             aim,
             budget: None,
             asking,
+            kept,
             priced: OnceLock::new(),
             cache,
             filter,
@@ -103,17 +109,19 @@ impl Setup {
         })
     }
 
-    /// The same, with counters that stop where they cost more than the settings allow. Counts in contexts and of branches
-    /// are exact, whatever they cost.
+    /// The same, with counters that stop where they cost more than the settings allow. Counts of tests within a program, and
+    /// of branches, are exact, whatever they cost.
     pub(super) fn with_budget(mut self, settings: &Settings, console: Console) -> Self {
         let grace = settings.overhead_grace.value.0.unwrap_or_default();
         let budget = |percent: f64| Budget { share: percent / 100.0, grace, prices: Prices::TYPICAL };
-        if self.aim == Aim::Hits && self.contexts.0 != ContextFrom::Nothing {
-            let text = "with --context-from the probes of --lines-only stay: what was hit in one context is to be hit in another";
-            console.warning(&Message::new(Slug::NotDisarmed, text));
-        }
-        let counts = self.aim == Aim::Counts && self.contexts.0 == ContextFrom::Nothing && !self.branches;
+        let counts = self.aim == Aim::Counts && self.contexts.0 != ContextFrom::Test && !self.branches;
         self.budget = settings.overhead.value.0.filter(|_| counts).map(budget);
+        let for_later = self.contexts.0 == ContextFrom::Nothing;
+        if self.asking == Asking::EachHit && !for_later && !may_write() {
+            let text = "the kernel does not let breakpoints be taken out of running processes: with contexts all stay";
+            console.warning(&Message::new(Slug::NotDisarmed, text));
+            self.asking = Asking::Never;
+        }
         if self.budget.is_some() && !may_write() {
             let text = "the kernel does not let breakpoints be taken out of running processes: all counts are exact, \
                         whatever they cost";
@@ -217,6 +225,12 @@ impl Setup {
             return Some(format!("Lines that other data cover were not measured; merge them: {}\n", one_line(&merge)));
         }
         (!said.is_empty()).then(|| format!("Only what is selected was measured: {}\n", one_line(said)))
+    }
+
+    /// What a person who wants probes to go is told at the end, if all had to stay.
+    pub(super) fn kept_note(&self) -> Option<String> {
+        let reason = "with a context for each test all probes stay, for the next test in the same program needs them";
+        self.kept.map(|option| format!("{option} took no probe away: {reason}\n"))
     }
 
     /// Whether the person named the sources that are wanted.

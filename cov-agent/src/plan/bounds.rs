@@ -85,6 +85,11 @@ impl Frozen {
         self.slots.extend(new);
     }
 
+    /// Takes what has stopped in `other` as stopped too, of whose bounds nothing is known.
+    pub fn stop_too(&mut self, other: &Self) {
+        self.slots.extend(&other.slots);
+    }
+
     /// Whether a line depends on one that has.
     #[must_use]
     pub fn touch(&self, formula: &LineFormula) -> bool {

@@ -152,10 +152,7 @@ impl Bpf {
         let losses = take(common::LOSSES)?;
         let stops = options.stops.then(|| take(common::STOPS)).transpose()?;
         let Map::ArrayOfMaps(all_counters) = take(common::COUNTERS)? else { return Err(missing(common::COUNTERS)) };
-        let requests = match options.asking {
-            Asking::Never => None,
-            _ => Some(Requests::new(take(common::REQUESTS)?, take(common::SPENDING)?, &tracked)?),
-        };
+        let requests = Requests::find(options.asking, take, &tracked, contexts.as_ref())?;
         if options.contexts.is_none() && !options.python {
             // All programs that will be are loaded and hold their maps; here each is a descriptor.
             let names: Vec<String> = programs.maps().map(|(name, _)| name.to_owned()).collect();

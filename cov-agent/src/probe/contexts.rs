@@ -107,7 +107,7 @@ pub struct ContextCount {
 
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Key(ContextKey);
+pub(super) struct Key(pub(super) ContextKey);
 
 // SAFETY: three 32-bit integers without padding.
 #[expect(unsafe_code, reason = "the marker that lets the map copy it as bytes")]
@@ -204,6 +204,11 @@ impl Contexts {
     /// The counters that are `wanted`.
     pub(super) fn counts(&self, wanted: &dyn Fn(ArmedId, u32) -> bool) -> Result<Vec<ContextCount>, ProbeError> {
         read(&self.counters, wanted)
+    }
+
+    /// The map of the counters.
+    pub(super) fn counters(&self) -> &MapData {
+        self.counters.map()
     }
 
     /// Keeps the counters beyond the end of this process.

@@ -1,11 +1,12 @@
 //! The kernel side's requests to disarm, and what counted processes have spent on hits.
 
+use super::contexts::{Contexts, Key};
 use super::error::system_error;
 use super::{ArmedId, Prices, ProbeError};
 use crate::plan::SlotId;
 use aya::Pod;
 use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, RingBuf};
-use cov_ebpf_common::{self as common, Ask, Config, MAX_TRACKED, Request, Spending};
+use cov_ebpf_common::{self as common, Ask, Config, ContextKey, MAX_TRACKED, Request, Spending};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ impl Asking {
 pub struct Asked {
     /// The process.
     pub pid: u32,
+    /// The context that it was in; 0 if in none.
+    pub context: u32,
+    /// When: how long after the machine was started.
+    pub time: Duration,
     /// Where it has the probed instruction: an address in its memory.
     pub address: u64,
     /// The object.
@@ -80,14 +85,28 @@ pub struct Requests {
     ring: RingBuf<MapData>,
     spending: HashMap<MapData, u32, Value>,
     tracked: Tracked,
+    /// The counters of hits in contexts, where these are told apart.
+    in_contexts: Option<HashMap<MapData, Key, u64>>,
 }
 
 impl Requests {
-    pub(super) fn new(ring: Map, spending: Map, tracked: &Tracked) -> Result<Self, ProbeError> {
+    /// Those of the programs whose maps `take` takes; none where no hit asks.
+    pub(super) fn find(
+        asking: Asking,
+        mut take: impl FnMut(&'static str) -> Result<Map, ProbeError>,
+        tracked: &Tracked,
+        contexts: Option<&Contexts>,
+    ) -> Result<Option<Self>, ProbeError> {
+        if asking == Asking::Never {
+            return Ok(None);
+        }
         let doing = "finding the requests";
-        let ring = RingBuf::try_from(ring).map_err(|error| ProbeError::of(doing, error))?;
-        let spending = HashMap::try_from(spending).map_err(|error| ProbeError::of(doing, error))?;
-        Ok(Self { ring, spending, tracked: tracked.copy()? })
+        let ring = RingBuf::try_from(take(common::REQUESTS)?).map_err(|error| ProbeError::of(doing, error))?;
+        let spending = HashMap::try_from(take(common::SPENDING)?).map_err(|error| ProbeError::of(doing, error))?;
+        let counters = contexts.map(|contexts| copy(contexts.counters())).transpose()?;
+        let in_contexts = counters.map(|map| HashMap::try_from(Map::HashMap(map))).transpose();
+        let in_contexts = in_contexts.map_err(|error| ProbeError::of(doing, error))?;
+        Ok(Some(Self { ring, spending, tracked: tracked.copy()?, in_contexts }))
     }
 
     /// The next one, if there is one.
@@ -98,6 +117,8 @@ impl Requests {
                 let cookie = request.cookie();
                 return Some(Asked {
                     pid: request.process,
+                    context: request.context,
+                    time: Duration::from_nanos(request.time),
                     address: request.address,
                     object: ArmedId(cookie.object()),
                     slot: SlotId(cookie.slot()),
@@ -105,6 +126,25 @@ impl Requests {
                 });
             }
         }
+    }
+
+    /// Whether hits are told apart by context.
+    #[must_use]
+    pub fn has_contexts(&self) -> bool {
+        self.in_contexts.is_some()
+    }
+
+    /// The first `slots` counters of an object in the context `context`, as they are now. Looks each up on its own.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn in_context(&self, context: u32, object: ArmedId, slots: u32) -> Result<Vec<u64>, ProbeError> {
+        let Some(counters) = &self.in_contexts else { return Ok(Vec::new()) };
+        let of = |slot| match counters.get(&Key(ContextKey { context, object: object.0, slot }), 0) {
+            Err(MapError::KeyNotFound) => Ok(0),
+            count => count.map_err(|error| ProbeError::of("reading a counter of a context", error)),
+        };
+        (0..slots).map(of).collect()
     }
 
     /// Whether the process `pid` is counted now.

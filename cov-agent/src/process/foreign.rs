@@ -3,7 +3,8 @@
 //! This is the only place that writes to another process. A byte is written only where it is a breakpoint, in a private
 //! mapping of the very file and place that the breakpoint was armed at, and only what the file has there. All that is
 //! looked at belongs to one process and was opened just before, so a process number that is given away, or an exec,
-//! ends in an error or leads to the same check against what is there then.
+//! ends in an error or leads to the same check against what is there then. Where an exec must not be missed, the memory
+//! is [held](Foreign::hold): what the process executes later has another one.
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::{Errno, pread, pwrite};
@@ -80,6 +81,8 @@ impl From<io::Error> for ForeignError {
 pub struct Foreign {
     /// Its directory in /proc: once the process has ended, nothing in there can be opened any more.
     directory: OwnedFd,
+    /// Its memory, if that is held.
+    memory: Option<OwnedFd>,
 }
 
 impl Foreign {
@@ -90,7 +93,17 @@ impl Foreign {
     pub fn open(pid: u32) -> Result<Self, ForeignError> {
         let path = format!("/proc/{pid}");
         let directory = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { directory })
+        Ok(Self { directory, memory: None })
+    }
+
+    /// The same with the memory that it has now: nothing is written to another one, whatever it executes later.
+    ///
+    /// # Errors
+    /// There is none, it may not be written to, or the system fails.
+    pub fn hold(pid: u32) -> Result<Self, ForeignError> {
+        let mut process = Self::open(pid)?;
+        process.memory = Some(process.open_file("mem", OFlags::RDWR)?);
+        Ok(process)
     }
 
     /// Whether something may be taken out of it.
@@ -130,7 +143,14 @@ impl Foreign {
     pub fn remove(&self, file: &File, breakpoints: &[Breakpoint]) -> Result<Removed, ForeignError> {
         self.is_free()?;
         let maps = self.read("maps")?;
-        let memory = self.open_file("mem", OFlags::RDWR)?;
+        let opened;
+        let memory = match &self.memory {
+            Some(held) => held,
+            None => {
+                opened = self.open_file("mem", OFlags::RDWR)?;
+                &opened
+            }
+        };
         let stat = fstat(file)?;
         let mut removed = Removed::default();
         let mut places = Places { process: self, file: &stat, maps: &maps, last: None };
@@ -139,7 +159,7 @@ impl Foreign {
                 removed.left += 1;
                 continue;
             };
-            match remove(&memory, file, *breakpoint, range) {
+            match remove(memory, file, *breakpoint, range) {
                 Ok(true) => removed.gone += 1,
                 Ok(false) => removed.left += 1,
                 // Also when it is unmapped meanwhile; where nothing can be written, nothing ever was.

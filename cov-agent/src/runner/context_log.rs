@@ -5,6 +5,7 @@
 //! entries, each with its length before it, to which is only added. When that has grown, what it says as a whole takes its place.
 
 use super::record::ContextHits;
+use crate::plan::Frozen;
 use crate::probe::{ArmedId, ContextCount};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -165,11 +166,17 @@ impl Kept {
         }
     }
 
-    /// The hits of the object that the journal calls so, by context's name.
-    pub(super) fn of_object(&self, name: u32) -> Vec<ContextHits> {
+    /// The hits of the object that the journal calls so, by context's name. In which of them counters have stopped is not
+    /// written down: those that are `frozen` anywhere may have in each.
+    pub(super) fn of_object(&self, name: u32, frozen: &Frozen) -> Vec<ContextHits> {
         let ours = |object: &ArmedId| self.armed.get(object) == Some(&name);
         let hits = self.totals.iter().filter(|((object, _), _)| ours(object));
-        hits.map(|((_, context), hits)| (context.as_str().into(), hits.clone())).collect()
+        let of = |((_, name), hits): (&(_, String), &BTreeMap<_, _>)| ContextHits {
+            name: name.as_str().into(),
+            hits: hits.clone(),
+            frozen: frozen.clone(),
+        };
+        hits.map(of).collect()
     }
 
     /// The fewest entries that say the same.
@@ -195,7 +202,10 @@ mod tests {
     }
 
     fn named(kept: &Kept) -> Vec<(String, Vec<(u32, u64)>)> {
-        kept.of_object(7).into_iter().map(|(name, hits)| (name.to_string(), hits.into_iter().collect())).collect()
+        kept.of_object(7, &Frozen::default())
+            .into_iter()
+            .map(|one| (one.name.to_string(), one.hits.into_iter().collect()))
+            .collect()
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use super::Prepared;
 use super::context_log::{ContextLog, UNNAMED};
+use super::disarm::InContexts;
 use super::naming::{Naming, test_named};
 use super::record::ContextHits;
 use crate::coverage::{CoverageCollector, LossKind};
+use crate::plan::Frozen;
 use crate::probe::{ArmedId, ContextCount, ContextNews, Kernel, NumberedMark, ProbeError};
 use crate::process::Ending;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -35,6 +37,10 @@ pub(super) struct Contexts {
     counts: BTreeMap<(ArmedId, Name), BTreeMap<u32, u64>>,
     /// What of the counters that are in the kernel still was kept already, by context, object and counter.
     told: HashMap<(u32, ArmedId, u32), u64>,
+    /// Who knows which counters have stopped in contexts that are in the kernel still.
+    stops: Option<InContexts>,
+    /// Which have, as far as it is known here, by object and name.
+    frozen: BTreeMap<(ArmedId, Name), Frozen>,
     /// How what a context stands for ended, where that was no success.
     endings: BTreeMap<Name, Ending>,
     /// Where they are written down, so that they outlive this process.
@@ -60,6 +66,8 @@ impl Contexts {
             ended: 0,
             counts: BTreeMap::new(),
             told: HashMap::new(),
+            stops: None,
+            frozen: BTreeMap::new(),
             endings: BTreeMap::new(),
             log: None,
             unlogged: None,
@@ -71,6 +79,22 @@ impl Contexts {
     /// The marks of an object that are to be armed.
     pub(super) fn marks_of(&mut self, prepared: &Prepared) -> Vec<NumberedMark> {
         self.naming.marks_of(prepared)
+    }
+
+    /// Asks `stops`, from now on, which counters have stopped.
+    pub(super) fn ask_for_stops(&mut self, stops: InContexts) {
+        self.stops = Some(stops);
+    }
+
+    /// Takes note of the counters that have stopped. Whoever has read counts does this behind it: before a counter stops,
+    /// that is known.
+    pub(super) fn note_stops(&mut self) {
+        let Some(stops) = self.stops.take() else { return };
+        stops.each(|context, object, frozen| {
+            let name = self.name_of(context);
+            self.frozen.entry((object, name)).or_default().stop_too(frozen);
+        });
+        self.stops = Some(stops);
     }
 
     /// Takes note of what is new, and of what is over.
@@ -105,6 +129,7 @@ impl Contexts {
             self.keep(&count);
             self.told.insert((count.context, count.object, count.slot), count.count);
         }
+        self.note_stops();
         Ok(())
     }
 
@@ -212,6 +237,8 @@ impl Contexts {
         }
         let counts = kernel.context_counts(&|_, context| over.contains(&context))?;
         self.move_here(kernel, &counts, &over)?;
+        self.note_stops();
+        self.stops.iter().for_each(|stops| stops.forget(&over));
         for context in over {
             self.alive.remove(&context);
             kernel.release_context(context)?;
@@ -219,11 +246,15 @@ impl Contexts {
         Ok(())
     }
 
-    fn keep(&mut self, count: &ContextCount) {
-        let name = match self.alive.get(&count.context) {
+    fn name_of(&mut self, context: u32) -> Name {
+        match self.alive.get(&context) {
             Some(name) => *name,
             None => self.name(UNNAMED),
-        };
+        }
+    }
+
+    fn keep(&mut self, count: &ContextCount) {
+        let name = self.name_of(count.context);
         let told = self.told.get(&(count.context, count.object, count.slot)).copied().unwrap_or(0);
         let kept = self.counts.entry((count.object, name)).or_default().entry(count.slot).or_default();
         *kept = kept.saturating_add(count.count.saturating_sub(told));
@@ -255,7 +286,10 @@ impl Contexts {
         self.update(kernel)?;
         let counts = kernel.context_counts(&|one, _| one == object)?;
         self.move_here(kernel, &counts, &BTreeSet::new())?;
-        Ok(self.take(object))
+        let hits = self.take(object);
+        // Another object may get its number.
+        self.frozen.retain(|(one, _), _| *one != object);
+        Ok(hits)
     }
 
     /// Reads what is left in the kernel. Nothing is counted any more after that.
@@ -264,14 +298,18 @@ impl Contexts {
             self.hear(&news);
         }
         kernel.context_counts(&|_, _| true)?.iter().for_each(|count| self.keep(count));
+        self.note_stops();
         Ok(())
     }
 
     /// The counts of an object by context's name. They are forgotten here.
     pub(super) fn take(&mut self, object: ArmedId) -> Vec<ContextHits> {
         let taken = self.counts.extract_if((object, 0)..=(object, Name::MAX), |_, _| true);
-        let named =
-            taken.map(|((_, name), counts)| (self.names.get(name as usize).cloned().unwrap_or_default(), counts));
+        let named = taken.map(|((_, name), hits)| ContextHits {
+            name: self.names.get(name as usize).cloned().unwrap_or_default(),
+            hits,
+            frozen: self.frozen.get(&(object, name)).cloned().unwrap_or_default(),
+        });
         named.collect()
     }
 

@@ -18,7 +18,7 @@ impl Hits {
     pub(super) fn add(&mut self, plan: &ProbePlan, counters: &[u64], contexts: &[ContextHits]) {
         let dear = plan.sites.iter().filter(|site| site.instruction == Instruction::SingleStepped);
         let dear: BTreeSet<SlotId> = dear.flat_map(|site| slots_of(site.observe)).collect();
-        let in_contexts = contexts.iter().flat_map(|(_, counts)| counts).map(|(&slot, &count)| (slot, count));
+        let in_contexts = contexts.iter().flat_map(|context| &context.hits).map(|(&slot, &count)| (slot, count));
         for (slot, count) in (0..).zip(counters.iter().copied()).chain(in_contexts) {
             self.all = self.all.saturating_add(count);
             if dear.contains(&SlotId(slot)) {

@@ -324,11 +324,11 @@ impl Interrupted {
                 Ok((measured, counters))
             };
             match one() {
-                Ok((measured, counters)) if cut || cut_mark(directory, name).exists() => {
-                    record::record_amid(collector, &measured, Counts::whole(&counters), &contexts.of_object(name));
-                }
                 Ok((measured, counters)) => {
-                    record::record(collector, &measured, Counts::whole(&counters), &contexts.of_object(name));
+                    let amid = cut || cut_mark(directory, name).exists();
+                    let record = if amid { record::record_amid } else { record::record };
+                    let contexts = contexts.of_object(name, &measured.frozen);
+                    record(collector, &measured, Counts::whole(&counters), &contexts);
                 }
                 Err(error) => {
                     collector.losses_mut().add_detail(LossKind::UnattachedObjects, error.to_string());

@@ -1,13 +1,15 @@
 //! Probes that go before the end: who takes them out, and what is then known of their counters.
 
+use super::contexts::Contexts;
 use super::{ArmedObject, Budget, CoverageTestRunner, Disarmed, Disarmer, Lingering};
 use crate::probe::Kernel;
 use std::io;
 
 impl ArmedObject {
     /// Takes it from the thread that disarms.
-    pub(super) fn let_go(&mut self, disarmer: Option<&Disarmer>) {
+    pub(super) fn let_go(&mut self, disarmer: Option<&Disarmer>, contexts: Option<&mut Contexts>) {
         self.take_frozen(disarmer);
+        contexts.into_iter().for_each(Contexts::note_stops);
         if let Some(disarmer) = disarmer {
             disarmer.forget(self.id);
         }
@@ -27,7 +29,9 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// The thread cannot be started.
     pub fn disarm_when_done(&mut self, lingering: &Lingering, budget: Option<Budget>) -> io::Result<()> {
         if let Some(requests) = self.kernel.requests() {
-            self.disarmer = Some(Disarmer::start(requests, lingering.clone(), budget)?);
+            let disarmer = Disarmer::start(requests, lingering.clone(), budget)?;
+            self.contexts.iter_mut().for_each(|contexts| contexts.ask_for_stops(disarmer.in_contexts()));
+            self.disarmer = Some(disarmer);
         }
         Ok(())
     }

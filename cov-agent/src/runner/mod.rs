@@ -243,7 +243,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
     /// When the kernel fails.
     pub fn release(&mut self, gone: impl Fn(Key) -> bool) -> Result<(), ProbeError> {
         for object in self.armed.iter_mut().filter(|object| object.version.is_some_and(&gone)) {
-            object.let_go(self.disarmer.as_ref());
+            object.let_go(self.disarmer.as_ref(), self.contexts.as_mut());
             self.kernel.release(object.id)?;
         }
         Ok(())
@@ -270,7 +270,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
         record: fn(&CoverageCollector, &Measured, Counts<'_>, &[record::ContextHits]),
     ) -> Result<(), ProbeError> {
         let mut object = self.armed.swap_remove(at);
-        object.let_go(self.disarmer.as_ref());
+        object.let_go(self.disarmer.as_ref(), self.contexts.as_mut());
         let counters = self.kernel.detach(object.id)?;
         let contexts = match &mut self.contexts {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,

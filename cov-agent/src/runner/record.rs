@@ -3,7 +3,7 @@
 use super::{Measured, ways};
 use crate::coverage::{CoverageCollector, ExecutionCounter, FileHandle, LossKind};
 use crate::object::{FileId, SourceFile};
-use crate::plan::{self, Aim, LineFormula, LineResult, Observe, SlotId, Term};
+use crate::plan::{self, Aim, Frozen, LineFormula, LineResult, Observe, SlotId, Term};
 use crate::probe::KernelLosses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,8 +30,15 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// Hits of an object's counters in a context of that name.
-pub(super) type ContextHits = (Arc<str>, BTreeMap<u32, u64>);
+/// Hits of an object's counters in the contexts of a name.
+#[derive(Debug, Clone)]
+pub(super) struct ContextHits {
+    pub(super) name: Arc<str>,
+    /// By slot.
+    pub(super) hits: BTreeMap<u32, u64>,
+    /// The counters that have stopped in some of them.
+    pub(super) frozen: Frozen,
+}
 
 /// Records what the counters of `object` say of its lines; and those of hits in contexts, which are not among them.
 pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: Counts<'_>, contexts: &[ContextHits]) {
@@ -74,9 +81,11 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: C
             file.lock().unmeasurable(line.line, line.reason.to_string());
         }
     }
-    if !frozen.is_empty() && counters == all {
+    let mut stopped = frozen.clone();
+    contexts.iter().for_each(|context| stopped.stop_too(&context.frozen));
+    if !stopped.is_empty() && counters == all {
         let mut losses = collector.losses_mut();
-        losses.add(LossKind::DisarmedCounters, frozen.len() as u64);
+        losses.add(LossKind::DisarmedCounters, stopped.len() as u64);
         losses.describe(LossKind::DisarmedCounters, BEYOND);
     }
     if inconsistent > 0 {
@@ -116,10 +125,10 @@ pub(super) fn record_amid(
     };
     record(counters, "");
     ways::record(object, &files, counters, contexts, true);
-    for (context, hits) in contexts {
+    for ContextHits { name, hits, .. } in contexts {
         let count = |slot| hits.get(&slot).copied().unwrap_or(0);
         let counters: Vec<u64> = (0u32..).take(counters.len()).map(count).collect();
-        record(&counters, context);
+        record(&counters, name);
     }
 }
 
@@ -164,7 +173,7 @@ fn record_contexts(object: &Measured, files: &Files, slots: usize, contexts: &[C
         }
     }
     let mut counters = vec![0; slots];
-    for (context, hits) in contexts {
+    for ContextHits { name: context, hits, frozen } in contexts {
         let (mut lines, mut functions) = (BTreeSet::<usize>::new(), BTreeSet::<usize>::new());
         for (&slot, &hits) in hits {
             if let (Some(counter), Some(by_slot)) = (counters.get_mut(slot as usize), by_slot.get(slot as usize)) {
@@ -173,19 +182,23 @@ fn record_contexts(object: &Measured, files: &Files, slots: usize, contexts: &[C
                 functions.extend(&by_slot.1);
             }
         }
-        for formula in lines.into_iter().filter_map(|index| plan.lines.get(index)) {
-            let counter = line(formula, plan::evaluate_line(plan.aim, formula, &counters), &object.dead, &counters);
+        for (n, formula) in lines.into_iter().filter_map(|index| Some((index, plan.lines.get(index)?))) {
+            let result = match plan.aim {
+                Aim::Counts => frozen.line(n, formula, &counters, &counters),
+                Aim::Hits => plan::evaluate_line(plan.aim, formula, &counters),
+            };
+            let counter = line(formula, result, &object.dead, &counters);
             if let (Some(file), Some(counter)) = (files.get(formula.file), counter.filter(|counter| counter.is_hit())) {
                 file.lock().record(formula.line, counter, context);
             }
         }
-        for formula in functions.into_iter().filter_map(|index| plan.functions.get(index)) {
-            let count = u64::try_from(plan::sum(&formula.count, &counters)).unwrap_or(0);
+        for (n, formula) in functions.into_iter().filter_map(|index| Some((index, plan.functions.get(index)?))) {
+            let (count, exact) = match plan.aim {
+                Aim::Counts => frozen.function(n, formula, &counters, &counters),
+                Aim::Hits => (u64::try_from(plan::sum(&formula.count, &counters).clamp(0, 1)).unwrap_or(0), false),
+            };
             if let Some(file) = files.get(formula.file) {
-                let counter = match plan.aim {
-                    Aim::Counts => ExecutionCounter::exact(count),
-                    Aim::Hits => ExecutionCounter::at_least(count.min(1)),
-                };
+                let counter = if exact { ExecutionCounter::exact(count) } else { ExecutionCounter::at_least(count) };
                 file.lock().function(formula.line, formula.name.as_str(), counter);
             }
         }

@@ -345,3 +345,39 @@ fn a_rewritten_file_keeps_its_counts_by_context() {
     let snapshot = finish(runner);
     assert_eq!(in_contexts(&snapshot), [("one".to_owned(), vec![(1, 1), (2, 1), (4, 1)])]);
 }
+
+/// A counter that has stopped in one context is exact in the others, and what is subtracted there tells no more than that
+/// the line ran.
+#[test]
+fn what_stopped_in_a_context_has_lower_bounds_there() {
+    let plan = plan(1);
+    let frozen = |slots: &[u32]| {
+        let mut frozen = Frozen::default();
+        frozen.freeze(&plan, &slots.iter().map(|&slot| SlotId(slot)).collect(), &[], &[], 2);
+        frozen
+    };
+    let context = |name: &str, hits: [u64; 3], slots| {
+        let hits = (0..).zip(hits).collect();
+        record::ContextHits { name: name.into(), hits, frozen: frozen(slots) }
+    };
+    let contexts =
+        [context("adds", [5, 2, 1], &[0]), context("subtracts", [5, 2, 1], &[1]), context("none", [5, 2, 1], &[])];
+    let runner = runner(Fake::default());
+    let measured = Measured { path: "/bin/a".into(), plan: plan.clone(), dead: BTreeSet::new(), frozen: frozen(&[]) };
+    let counters = [1, 0, 0];
+    record::record(&runner.collector, &measured, Counts::whole(&counters), &contexts);
+    let snapshot = finish(runner);
+    let (exact, least) = (ExecutionCounter::exact, ExecutionCounter::at_least);
+    let of = |name| {
+        let (_, lines) = snapshot.file("/w/a.c").unwrap().contexts().find(|(one, _)| *one == name).unwrap();
+        lines.hits().collect::<Vec<_>>()
+    };
+    assert_eq!(of("none"), [(1, exact(5)), (2, exact(3)), (3, exact(1)), (4, exact(3))]);
+    assert_eq!(of("adds"), [(1, least(5)), (2, exact(3)), (3, exact(1)), (4, least(3))]);
+    assert_eq!(of("subtracts"), [(1, exact(5)), (2, least(3)), (3, exact(1)), (4, least(1))]);
+    assert_eq!(of(""), [(1, exact(1)), (4, exact(1))]);
+    assert_eq!(lines(&snapshot), [(1, least(16)), (2, least(9)), (3, exact(3)), (4, least(8))]);
+    let losses = snapshot.losses();
+    let (kind, loss) = losses.iter().next().unwrap();
+    assert_eq!((kind, loss.count), (LossKind::DisarmedCounters, 2));
+}

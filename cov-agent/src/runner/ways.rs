@@ -12,7 +12,7 @@ pub(super) fn record(object: &Measured, files: &Files, counters: &[u64], context
         return;
     }
     let mut counters = counters.to_vec();
-    for (&slot, &hits) in contexts.iter().flat_map(|(_, hits)| hits) {
+    for (&slot, &hits) in contexts.iter().flat_map(|context| &context.hits) {
         if let Some(counter) = counters.get_mut(slot as usize) {
             *counter = counter.saturating_add(hits);
         }

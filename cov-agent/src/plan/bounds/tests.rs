@@ -1,5 +1,6 @@
 //! Random graphs, and threads that walk through them while counters stop, are attached to or end amid: what is said to be
-//! exact is, what is a lower bound is no more than the truth, and no line that was executed is lost.
+//! exact is, what is a lower bound is no more than the truth, and no line that was executed is lost; all of that in each
+//! context too.
 
 use super::*;
 use crate::object::{FileId, ObjectId};
@@ -143,6 +144,7 @@ proptest! {
         events in prop::collection::vec(event(), 0..900),
         whole in any::<bool>(),
         cut in prop::option::of(0usize..400),
+        context_of in prop::array::uniform3(0usize..3),
     ) {
         tame(&mut steps);
         let code_of = || code(&steps, &entries);
@@ -189,18 +191,19 @@ proptest! {
             }
             trace.into_iter()
         }).collect();
-        let mut truth: HashMap<Var, u64> = HashMap::new();
-        let mut counters = vec![0; slots.0.len()];
+        // Each thread is in a context, which has its own counters.
+        let mut truth: [HashMap<Var, u64>; 3] = Default::default();
+        let mut counters = vec![vec![0; slots.0.len()]; 3];
         let mut armed_spare = false;
         let mut stopped: BTreeSet<(SlotId, usize)> = BTreeSet::new();
-        let mut frozen = Frozen::default();
-        let mut hit = |thread: usize, var: Var, armed_spare: bool, stopped: &BTreeSet<(SlotId, usize)>, counters: &mut Vec<u64>| {
-            *truth.entry(var).or_default() += 1;
+        let mut frozen: [Frozen; 3] = Default::default();
+        let mut hit = |thread: usize, var: Var, armed_spare: bool, stopped: &BTreeSet<(SlotId, usize)>, counters: &mut Vec<Vec<u64>>| {
+            *truth[context_of[thread]].entry(var).or_default() += 1;
             if let Some(slot) = slots.0.get(&var)
                 && !stopped.contains(&(*slot, thread))
                 && (armed_spare || !spare.more.contains(&var.piece()) || !matches!(var, Var::Piece(_)))
             {
-                counters[slot.0 as usize] += 1;
+                counters[context_of[thread]][slot.0 as usize] += 1;
             }
         };
         let probed: Vec<u32> = choice.probes.keys().copied().collect();
@@ -217,12 +220,16 @@ proptest! {
                     let of_piece: BTreeSet<SlotId> = vars.iter().filter_map(|var| slots.0.get(var)).copied().collect();
                     let of_piece: BTreeSet<SlotId> = of_piece.into_iter().filter(|slot| !spare.more.iter().any(|p| slots.0[&Var::Piece(*p)] == *slot)).collect();
                     armed_spare = true;
-                    let needed = needed(&plan, &counters, Some(&BTreeSet::new()));
+                    let context = context_of[from];
+                    let counters = &counters[context];
+                    let needed = needed(&plan, counters, Some(&BTreeSet::new()));
                     let counted = of_piece.iter().any(|slot| counters[slot.0 as usize] > 0);
                     let free = of_piece.iter().all(|slot| counters[slot.0 as usize] > 0 || !needed.contains(slot));
                     if counted && free {
-                        frozen.freeze(&plan, &of_piece, &counters, &counters, 3);
-                        of_piece.iter().for_each(|slot| stopped.extend((from..3).map(|thread| (*slot, thread))));
+                        frozen[context].freeze(&plan, &of_piece, counters, counters, 3);
+                        let forked = (from..3).filter(|&thread| context_of[thread] == context);
+                        let forked: Vec<usize> = forked.collect();
+                        of_piece.iter().for_each(|slot| stopped.extend(forked.iter().map(|&thread| (*slot, thread))));
                     }
                 }
             }
@@ -233,14 +240,23 @@ proptest! {
             let left = if thread == 2 { cut.unwrap_or(usize::MAX) } else { usize::MAX };
             trace.take(left).for_each(|var| hit(thread, var, armed_spare, &stopped, &mut counters));
         }
+        // Two contexts may have one name: of the sums, what has stopped in one is all that is known.
+        let both: Vec<u64> = counters[0].iter().zip(&counters[1]).map(|(a, b)| a + b).collect();
+        let mut in_both = Frozen::default();
+        frozen[..2].iter().for_each(|frozen| in_both.stop_too(frozen));
+        let [first, second, third] = &frozen;
+        let named = [(&counters[0], first, 0..1), (&counters[1], second, 1..2), (&counters[2], third, 2..3), (&both, &in_both, 0..2)];
         for (n, formula) in plan.lines.iter().enumerate() {
-            let true_count: u64 = asked[n].iter().map(|var| truth.get(var).copied().unwrap_or(0)).sum();
-            let result = frozen.line(n, formula, &counters, &counters);
-            // Where a thread is killed amid the code, each of its sums may be off by as much as it adds.
-            let slack: u64 = if killed { formula.count.iter().map(|t| u64::from(t.coefficient.unsigned_abs())).sum() } else { 0 };
-            prop_assert!(result.count <= true_count + slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}, {frozen:?}");
-            prop_assert!(!result.exact || result.count.abs_diff(true_count) <= slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}");
-            prop_assert!(killed || !formula.lasting || result.hit == (true_count > 0), "line {n}: {result:?}, in truth {true_count}: {formula:?}");
+            for (counters, frozen, contexts) in &named {
+                let count = |truth: &HashMap<Var, u64>| asked[n].iter().map(|var| truth.get(var).copied().unwrap_or(0)).sum::<u64>();
+                let true_count: u64 = truth[contexts.clone()].iter().map(count).sum();
+                let result = frozen.line(n, formula, counters, counters);
+                // Where a thread is killed amid the code, each of its sums may be off by as much as it adds.
+                let slack: u64 = if killed { formula.count.iter().map(|t| u64::from(t.coefficient.unsigned_abs())).sum() } else { 0 };
+                prop_assert!(result.count <= true_count + slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}, {frozen:?}");
+                prop_assert!(!result.exact || result.count.abs_diff(true_count) <= slack, "line {n}: {result:?}, in truth {true_count}: {formula:?}");
+                prop_assert!(killed || !formula.lasting || result.hit == (true_count > 0), "line {n}: {result:?}, in truth {true_count}: {formula:?}");
+            }
         }
     }
 }

@@ -14,7 +14,6 @@ struct Shell {
     file: File,
     /// Where its code is in the file, and in its memory.
     code: Breakpoint,
-    #[expect(dead_code, reason = "it goes with this")]
     dir: TempDir,
 }
 
@@ -107,4 +106,26 @@ fn what_is_executed_in_between_is_left_alone() {
     assert_eq!(line, "ready\n");
     assert_eq!(process.remove(&shell.file, &[shell.code]).unwrap(), Removed { gone: 0, left: 1 });
     assert!(process.places(&shell.file, &[shell.code.offset]).unwrap().is_empty());
+}
+
+/// Even where that is the same file.
+#[test]
+fn memory_that_is_held_is_not_that_of_what_is_executed_later() {
+    let mut shell = Shell::start();
+    let held = Foreign::hold(shell.child.id()).unwrap();
+    shell.memory().write_at(&[0xcc], shell.code.address).unwrap();
+    assert_eq!(held.remove(&shell.file, &[shell.code]).unwrap().gone, 1);
+    let mut said = BufReader::new(shell.child.stdout.take().unwrap());
+    let script = format!("exec {} -c 'echo ready; read line'\n", shell.dir.path().join("shell").display());
+    shell.child.stdin.as_mut().unwrap().write_all(script.as_bytes()).unwrap();
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let places = held.places(&shell.file, &[shell.code.offset]).unwrap();
+    assert_eq!(places.len(), 1);
+    shell.memory().write_at(&[0xcc], places[0].address).unwrap();
+    assert!(matches!(held.remove(&shell.file, &places), Err(ForeignError::Ended)));
+    assert_eq!(shell.byte(&shell.memory(), places[0].address), 0xcc);
+    let now = Foreign::open(shell.child.id()).unwrap();
+    assert_eq!(now.remove(&shell.file, &places).unwrap().gone, 1);
 }

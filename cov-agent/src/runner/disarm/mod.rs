@@ -4,6 +4,7 @@
 //! probes wait to be taken out. Whatever becomes of it, counting goes on.
 
 mod budget;
+mod held;
 mod object;
 mod over;
 mod relink;
@@ -16,6 +17,7 @@ use crate::plan::{Frozen, ProbePlan};
 use crate::probe::{ArmedId, Asked, Links, Requests};
 use crate::process::{Breakpoint, Foreign, ForeignError, Removed};
 use budget::Ledger;
+use held::Held;
 use object::Object;
 use relink::Relinker;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -100,6 +102,7 @@ impl Disarmer {
             shared: shared.clone(),
             ledger: budget.map(Ledger::new),
             lightened: HashSet::new(),
+            held: Held::new(),
             resting: HashMap::new(),
             first: None,
             later: false,
@@ -121,15 +124,22 @@ impl Disarmer {
     pub fn write_frozen(&self, id: ArmedId, path: PathBuf) -> io::Result<()> {
         let Some(object) = self.shared.object(id) else { return Ok(()) };
         let Some(mut known) = object.budgeted.as_ref().map(object::Budgeted::known) else { return Ok(()) };
-        let written = if known.frozen.is_empty() { Ok(()) } else { journal::write_frozen(&path, &known.frozen) };
+        let written =
+            if known.anywhere().is_empty() { Ok(()) } else { journal::write_frozen(&path, &known.anywhere()) };
         known.journal = Some(path);
         written
     }
 
-    /// Which counters of an object have stopped.
+    /// Which counters of an object have stopped for hits in no context.
     #[must_use]
     pub fn frozen(&self, id: ArmedId) -> Frozen {
-        self.shared.object(id).map(|object| object.frozen()).unwrap_or_default()
+        self.shared.object(id).map(|object| object.frozen(0)).unwrap_or_default()
+    }
+
+    /// Tells what has stopped in contexts.
+    #[must_use]
+    pub(super) fn in_contexts(&self) -> InContexts {
+        InContexts(self.shared.clone())
     }
 
     /// Forgets an object that is no longer armed.
@@ -143,7 +153,7 @@ impl Disarmer {
         !self.thread.is_finished()
     }
 
-    /// Ends it. Gives what it did, and which counters of which objects have stopped.
+    /// Ends it. Gives what it did, and which counters of which objects have stopped for hits in no context.
     #[must_use]
     pub fn end(self) -> (Disarmed, BTreeMap<ArmedId, Frozen>) {
         drop(self.stop);
@@ -153,18 +163,39 @@ impl Disarmer {
             Err(_) => Some("it panicked".to_owned()),
         };
         let objects = self.shared.all();
-        let stops = objects.iter().map(|(id, object)| (*id, object.frozen())).filter(|(_, stops)| !stops.is_empty());
+        let stops = objects.iter().map(|(id, object)| (*id, object.frozen(0))).filter(|(_, stops)| !stops.is_empty());
         let stops: BTreeMap<ArmedId, Frozen> = stops.collect();
         let Told { breakpoints, relinked, forbidden } = &*self.shared.told;
         let disarmed = Disarmed {
             sites: objects.iter().map(|(_, object)| object.done()).sum(),
-            stopped: stops.values().map(Frozen::len).sum(),
+            stopped: objects.iter().map(|(_, object)| object.frozen_anywhere().len()).sum(),
             breakpoints: breakpoints.load(Ordering::Relaxed),
             relinked: relinked.load(Ordering::Relaxed),
             forbidden: forbidden.load(Ordering::Relaxed),
             failed,
         };
         (disarmed, stops)
+    }
+}
+
+/// Which counters have stopped in contexts, for who names these.
+pub(super) struct InContexts(Shared);
+
+impl InContexts {
+    /// Calls `tell` with each context's number, each object, and what has stopped there.
+    pub(super) fn each(&self, mut tell: impl FnMut(u32, ArmedId, &Frozen)) {
+        for (id, object) in self.0.all() {
+            let known = object.budgeted.as_ref().map(object::Budgeted::known);
+            known.iter().flat_map(|known| known.stopped()).for_each(|(context, frozen)| tell(context, id, frozen));
+        }
+    }
+
+    /// Contexts are over, and their numbers are about to be used again.
+    pub(super) fn forget(&self, contexts: &BTreeSet<u32>) {
+        for (_, object) in self.0.all() {
+            let mut known = object.budgeted.as_ref().map(object::Budgeted::known);
+            known.iter_mut().for_each(|known| contexts.iter().for_each(|&context| known.forget(context)));
+        }
     }
 }
 
@@ -176,8 +207,10 @@ struct Answers {
     lingering: Lingering,
     /// What processes spend on hits, where that is limited.
     ledger: Option<Ledger>,
-    /// Processes of which sites were taken because they spent too much.
-    lightened: HashSet<u32>,
+    /// Processes, in contexts, of which sites were taken because they spent too much.
+    lightened: HashSet<(u32, u32)>,
+    /// Where contexts are told apart.
+    held: Held,
     /// Processes that are left alone, and since when.
     resting: HashMap<u32, Instant>,
     /// The process that hit first: as long as it is the only one, fewer sites would help nobody.
@@ -204,12 +237,13 @@ impl Answers {
     }
 
     fn answer(&mut self, batch: &[Asked]) {
-        let mut targets: BTreeMap<(u32, ArmedId), BTreeSet<Breakpoint>> = BTreeMap::new();
+        let contexts = self.requests.has_contexts();
+        let mut targets: BTreeMap<(u32, u32, ArmedId), BTreeSet<Breakpoint>> = BTreeMap::new();
         let mut objects: BTreeMap<ArmedId, Arc<Object>> = BTreeMap::new();
         for asked in batch {
             // A hit that is wanted once may be that by which the process has spent too much.
             self.over(asked);
-            if !asked.once {
+            if !asked.once || (contexts && !(self.holds(asked) && self.held.is_news(asked))) {
                 continue;
             }
             self.later |= *self.first.get_or_insert(asked.pid) != asked.pid;
@@ -217,18 +251,22 @@ impl Answers {
                 continue;
             };
             if let Some((index, site)) = object.site(asked.slot)
-                && object.hit(index, site)
+                && (if contexts { object.hit_in_context(index, site) } else { object.hit(index, site) })
                 && object.may_go(site)
             {
                 let breakpoint = Breakpoint { address: asked.address, offset: site.offset.0 };
-                targets.entry((asked.pid, asked.object)).or_default().insert(breakpoint);
+                targets.entry((asked.pid, asked.context, asked.object)).or_default().insert(breakpoint);
             }
             objects.insert(asked.object, object);
         }
-        for ((pid, id), breakpoints) in targets {
+        for ((pid, context, id), breakpoints) in targets {
             if let Some(object) = objects.get(&id) {
-                self.remove(pid, object, breakpoints);
+                self.remove((pid, context), object, breakpoints);
             }
+        }
+        // A later context needs all sites.
+        if contexts {
+            return;
         }
         for (id, object) in objects {
             let (since, linked) = {
@@ -251,39 +289,61 @@ impl Answers {
             || self.resting.get(&pid).is_some_and(|since| since.elapsed() < REST)
     }
 
-    /// Takes breakpoints out of a process.
-    fn remove(&mut self, pid: u32, object: &Object, breakpoints: BTreeSet<Breakpoint>) {
+    /// Whether something may go from the process that asks without that an exec meanwhile is missed.
+    fn holds(&mut self, asked: &Asked) -> bool {
+        if !self.requests.has_contexts() {
+            return true;
+        }
+        let held = if self.rests(asked.pid) { Ok(false) } else { self.held.hold(asked) };
+        held.unwrap_or_else(|error| {
+            self.took(asked.pid, &Err(error));
+            false
+        })
+    }
+
+    /// Takes breakpoints out of a process in a context.
+    fn remove(&mut self, who: (u32, u32), object: &Object, breakpoints: BTreeSet<Breakpoint>) {
         let breakpoints: Vec<Breakpoint> = breakpoints.into_iter().collect();
-        self.take(pid, |process| process.remove(object.links.file(), &breakpoints));
+        self.take(who, |process| process.remove(object.links.file(), &breakpoints));
     }
 
-    /// Takes the breakpoints at these places of the object's file out of a process.
-    fn remove_at(&mut self, pid: u32, object: &Object, offsets: &[u64]) {
+    /// Takes the breakpoints at these places of the object's file out of a process in a context.
+    fn remove_at(&mut self, who: (u32, u32), object: &Object, offsets: &[u64]) {
         let file = object.links.file();
-        self.take(pid, |process| process.remove(file, &process.places(file, offsets)?));
+        self.take(who, |process| process.remove(file, &process.places(file, offsets)?));
     }
 
-    fn take(&mut self, pid: u32, remove: impl FnOnce(&Foreign) -> Result<Removed, ForeignError>) {
+    fn take(&mut self, who: (u32, u32), remove: impl FnOnce(&Foreign) -> Result<Removed, ForeignError>) {
+        let (pid, context) = who;
         if self.rests(pid) {
             return;
         }
         self.resting.remove(&pid);
-        let forbidden = &self.shared.told.forbidden;
-        let removed = Foreign::open(pid).and_then(|process| {
-            // If the number was given to another process, that one is not counted.
-            match self.requests.is_counted(pid) {
-                Ok(true) => remove(&process),
-                _ => Err(ForeignError::Ended),
-            }
-        });
+        let removed = if self.requests.has_contexts() {
+            self.held.with(pid, context, remove)
+        } else {
+            Foreign::open(pid).and_then(|process| {
+                // If the number was given to another process, that one is not counted.
+                match self.requests.is_counted(pid) {
+                    Ok(true) => remove(&process),
+                    _ => Err(ForeignError::Ended),
+                }
+            })
+        };
+        self.took(pid, &removed);
+    }
+
+    /// Takes note of what became of a process's breakpoints.
+    fn took(&mut self, pid: u32, removed: &Result<Removed, ForeignError>) {
+        let told = &self.shared.told;
         match removed {
             Ok(removed) if removed.gone > 0 => {
-                self.shared.told.breakpoints.fetch_add(removed.gone as u64, Ordering::Relaxed);
+                told.breakpoints.fetch_add(removed.gone as u64, Ordering::Relaxed);
             }
-            Err(ForeignError::Ended) => {}
+            Err(ForeignError::Ended) => self.held.forget(pid),
             // Other threads' hits came first, and their sites are gone already.
             Ok(_) if self.ledger.is_some() => {}
-            Err(ForeignError::Forbidden(_)) => forbidden.store(true, Ordering::Relaxed),
+            Err(ForeignError::Forbidden(_)) => told.forbidden.store(true, Ordering::Relaxed),
             Ok(_) | Err(ForeignError::Traced { .. } | ForeignError::System(_)) => {
                 self.resting.insert(pid, Instant::now());
             }

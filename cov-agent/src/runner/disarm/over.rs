@@ -1,23 +1,25 @@
 //! A process has spent more on hits than it may: sites go from it, the hottest first.
 
 use super::Answers;
-use super::object::{Known, Object};
+use super::object::{Budgeted, InContext, Known, Object};
 use crate::plan::{SlotId, needed};
 use crate::probe::{ArmedId, Asked, Requests};
 use crate::process::{Foreign, cpu_time, threads};
 use crate::runner::journal;
 use crate::runner::record::slots_of;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// In how many ways a thread may be amid the same code: in it, and in a signal's handler that came then.
 const AMID: u64 = 2;
 
+/// What a process spends until it asks again that cannot be answered yet.
+const AGAIN: Duration = Duration::from_micros(500);
+
 impl Answers {
     /// Looks at a process that asks.
     pub(super) fn over(&mut self, asked: &Asked) {
-        let Some(ledger) = &mut self.ledger else { return };
+        let Some(ledger) = &self.ledger else { return };
         // Who has ended asks no more.
         let spent = |requests: &Requests| Some((cpu_time(asked.pid).ok()?, requests.spent(asked.pid).ok()?));
         let Some((cpu, hits)) =
@@ -25,11 +27,17 @@ impl Answers {
         else {
             return;
         };
+        if !self.rests(asked.pid) && !self.holds(asked) {
+            // As below.
+            let _ = self.requests.allow(asked.pid, hits + AGAIN);
+            return;
+        }
+        let Some(ledger) = &mut self.ledger else { return };
         let mut verdict = ledger.look(asked.pid, cpu, hits);
         if let Some(keep) = verdict.keep {
             self.lighten(asked, keep);
             // What was spent until now says nothing of what is left.
-            self.shared.all().iter().for_each(|(_, object)| drop(hits_since(object)));
+            self.shared.all().iter().for_each(|(id, object)| drop(self.hits_since(asked.context, *id, object)));
             if let (Some((cpu, hits)), Some(ledger)) = (spent(&self.requests), &mut self.ledger) {
                 verdict = ledger.look(asked.pid, cpu, hits);
             }
@@ -40,7 +48,7 @@ impl Answers {
 
     /// Takes sites out of a process, so that only the part `keep` of what they cost is left.
     fn lighten(&mut self, asked: &Asked, keep: f64) {
-        let pid = asked.pid;
+        let Asked { pid, context, .. } = *asked;
         if self.rests(pid) {
             return;
         }
@@ -54,7 +62,8 @@ impl Answers {
         let objects = self.shared.all();
         let mut chosen: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         if let Some(ledger) = &self.ledger {
-            let hits = objects.iter().enumerate().map(|(n, (_, object))| (n, &**object, hits_since(object)));
+            let hits = |id, object| self.hits_since(context, id, object);
+            let hits = objects.iter().enumerate().map(|(n, (id, object))| (n, &**object, hits(*id, object)));
             for (n, index) in ledger.hottest(hits, keep) {
                 chosen.entry(n).or_default().insert(index);
             }
@@ -64,48 +73,80 @@ impl Answers {
         if let Some((n, index)) = site.filter(|_| chosen.is_empty() && !asked.once) {
             chosen.entry(n).or_default().insert(index);
         }
-        // What has stopped in another process costs nothing more to be without.
-        let all = self.lightened.insert(pid) || site.is_some_and(|(n, index)| has_stopped(&objects, n, index));
-        for (n, (_, object)) in objects.iter().enumerate() {
-            let mut gone = self.stop(object, chosen.remove(&n).unwrap_or_default());
+        // What has stopped in another process of the context costs nothing more to be without.
+        let has_stopped = |n: usize, index| {
+            objects.get(n).is_some_and(|(_, object)| stopped(object, context).binary_search(&index).is_ok())
+        };
+        let all = self.lightened.insert((pid, context)) || site.is_some_and(|(n, index)| has_stopped(n, index));
+        for (n, (id, object)) in objects.iter().enumerate() {
+            let mut gone = self.stop(context, *id, object, chosen.remove(&n).unwrap_or_default());
             if all {
-                gone.extend(stopped(object));
+                gone.extend(stopped(object, context));
             }
             let offsets: Vec<u64> =
                 gone.iter().filter_map(|&index| object.sites().get(index)).map(|site| site.offset.0).collect();
             if !offsets.is_empty() {
-                self.remove_at(pid, object, &offsets);
+                self.remove_at((pid, context), object, &offsets);
             }
         }
     }
 
-    /// Takes note that sites are about to stop counting in some processes. Gives those that may: those of the others are
-    /// still needed.
-    fn stop(&self, object: &Object, mut sites: BTreeSet<usize>) -> BTreeSet<usize> {
+    /// Takes note that sites are about to stop counting in some processes of a context. Gives those that may: those of the
+    /// others are still needed there.
+    fn stop(&self, context: u32, id: ArmedId, object: &Object, mut sites: BTreeSet<usize>) -> BTreeSet<usize> {
         let Some(budgeted) = object.budgeted.as_ref().filter(|_| !sites.is_empty()) else { return BTreeSet::new() };
         let (plan, mut known) = (&budgeted.plan, budgeted.known());
+        let counters = || self.counters(context, id, object);
         let slots = |index: &usize| object.sites().get(*index).into_iter().flat_map(|site| slots_of(site.observe));
-        let mut still = needed(plan, &object.links.counters(), known.spare.as_ref());
+        let mut still = needed(plan, &counters(), known.spare.as_ref());
         if known.spare.is_none() && sites.iter().flat_map(slots).any(|slot| still.contains(&slot)) {
             let Some(refused) = self.arm_spare(object) else { return BTreeSet::new() };
             known.spare = Some(refused);
-            still = needed(plan, &object.links.counters(), known.spare.as_ref());
+            still = needed(plan, &counters(), known.spare.as_ref());
         }
         sites.retain(|index| !slots(index).any(|slot| still.contains(&slot)));
-        let stopping: BTreeSet<SlotId> = sites.iter().flat_map(slots).filter(|slot| !known.frozen.has(*slot)).collect();
+        let Known { journal, .. } = &*known;
+        let journal = journal.clone();
+        let InContext { frozen, .. } = known.in_context(context);
+        let stopping: BTreeSet<SlotId> = sites.iter().flat_map(slots).filter(|slot| !frozen.has(*slot)).collect();
         if stopping.is_empty() {
             return sites;
         }
-        let walks = || self.requests.counted().unwrap_or_default().into_iter().map(threads).sum::<u64>() * AMID;
-        let before = walks();
-        let (first, second) = (object.links.counters(), object.links.counters());
-        let Known { frozen, journal, .. } = &mut *known;
-        frozen.freeze(plan, &stopping, &first, &second, before.max(walks()).max(AMID));
+        if context == 0 {
+            let walks = || self.requests.counted().unwrap_or_default().into_iter().map(threads).sum::<u64>() * AMID;
+            let before = walks();
+            let (first, second) = (counters(), counters());
+            frozen.freeze(plan, &stopping, &first, &second, before.max(walks()).max(AMID));
+        } else {
+            // Several contexts may have one name: of what is subtracted in a part of that nothing is known.
+            frozen.freeze(plan, &stopping, &[], &[], AMID);
+        }
         // Before anything stops: otherwise a killed agent's counts would be taken for exact.
-        match journal.as_ref().map(|path| journal::write_frozen(path, frozen)) {
+        match journal.map(|path| journal::write_frozen(&path, &known.anywhere())) {
             Some(Err(_)) => BTreeSet::new(),
             _ => sites,
         }
+    }
+
+    /// The counters of an object for hits in a context; none where they cannot be read, and so nothing is known to have run.
+    fn counters(&self, context: u32, id: ArmedId, object: &Object) -> Vec<u64> {
+        match (context, &object.budgeted) {
+            (0, _) => object.links.counters(),
+            (_, Some(Budgeted { plan, .. })) => self.requests.in_context(context, id, plan.slots).unwrap_or_default(),
+            (_, None) => Vec::new(),
+        }
+    }
+
+    /// How often each site of the plan was hit in a context since the last call.
+    fn hits_since(&self, context: u32, id: ArmedId, object: &Object) -> Vec<u64> {
+        let Some(budgeted) = &object.budgeted else { return Vec::new() };
+        let counters = self.counters(context, id, object);
+        let hits = |slot: SlotId| counters.get(slot.0 as usize).copied().unwrap_or(0);
+        let sites = budgeted.plan.sites.iter();
+        let now: Vec<u64> = sites.map(|site| slots_of(site.observe).map(hits).fold(0, u64::saturating_add)).collect();
+        let then = std::mem::replace(&mut budgeted.known().in_context(context).looked, now.clone());
+        let then = then.into_iter().chain(std::iter::repeat(0));
+        now.into_iter().zip(then).map(|(now, then)| now.saturating_sub(then)).collect()
     }
 
     /// Arms the spare sites of an object. Gives the counters of those that the kernel refuses; `None` if it arms nothing.
@@ -122,29 +163,9 @@ impl Answers {
     }
 }
 
-/// How often each site of the plan was hit since the last call.
-fn hits_since(object: &Object) -> Vec<u64> {
-    let Some(budgeted) = &object.budgeted else { return Vec::new() };
-    let counters = object.links.counters();
-    let hits = |slot: SlotId| counters.get(slot.0 as usize).copied().unwrap_or(0);
-    let sites = budgeted.plan.sites.iter();
-    let now: Vec<u64> = sites.map(|site| slots_of(site.observe).map(hits).fold(0, u64::saturating_add)).collect();
-    let then = std::mem::replace(&mut budgeted.known().looked, now.clone());
-    let then = then.into_iter().chain(std::iter::repeat(0));
-    now.into_iter().zip(then).map(|(now, then)| now.saturating_sub(then)).collect()
-}
-
-/// The sites that have stopped in some process.
-fn stopped(object: &Object) -> Vec<usize> {
-    let Some(budgeted) = &object.budgeted else { return Vec::new() };
-    let known = budgeted.known();
-    let sites = budgeted.plan.sites.iter().enumerate();
-    sites
-        .filter(|(_, site)| slots_of(site.observe).any(|slot| known.frozen.has(slot)))
-        .map(|(index, _)| index)
-        .collect()
-}
-
-fn has_stopped(objects: &[(ArmedId, Arc<Object>)], n: usize, index: usize) -> bool {
-    objects.get(n).is_some_and(|(_, object)| stopped(object).binary_search(&index).is_ok())
+/// The sites that have stopped in some process of a context.
+fn stopped(object: &Object, context: u32) -> Vec<usize> {
+    let frozen = object.frozen(context);
+    let sites = object.budgeted.iter().flat_map(|budgeted| budgeted.plan.sites.iter().enumerate());
+    sites.filter(|(_, site)| slots_of(site.observe).any(|slot| frozen.has(slot))).map(|(index, _)| index).collect()
 }
