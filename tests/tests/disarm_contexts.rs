@@ -1,6 +1,6 @@
 //! Probes that go where contexts are told apart: each context has what it ran, forks and execs amid included.
 
-use cov_tests::{Agent, Build, Contexts, Outcome, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, Contexts, Outcome, Project, fixture, kernel, scratch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -244,6 +244,51 @@ fn what_went_is_back_in_what_is_executed() {
     let outcome = executed(BUDGET, &program, times);
     check(&outcome, "chain.c", &truth);
     assert!(said(&outcome, " breakpoints out of") > 0, "{}", outcome.stderr());
+}
+
+/// Runs a program with exact counts, within a budget, and for its lines only: each time its context has the same lines.
+fn compare(program: &Path) {
+    let name = program.display().to_string();
+    let run = |options: &[&str]| {
+        let options = [&["--context-from=arg:0", "--verbose", "--no-cache"], options].concat();
+        Agent::run_with(&options, program).go()
+    };
+    let exact = run(&["--overhead=none"]);
+    for options in [BUDGET, &["--lines-only"]] {
+        let outcome = run(options);
+        assert_eq!(outcome.stdout(), exact.stdout(), "{}", outcome.stderr());
+        assert!(said(&outcome, " breakpoints out of") > 0, "{}", outcome.stderr());
+        let mut marked = 0;
+        for file in exact.json["files"].as_object().unwrap().keys() {
+            let (truth, found) = (exact.contexts(file), outcome.contexts(file));
+            assert_eq!(lines(&found), lines(&truth), "{file}: {}", outcome.stderr());
+            let (doubts, bounds) = (bounds(&exact, file), bounds(&outcome, file));
+            for (line, true_count) in truth.get(&name).into_iter().flatten() {
+                let (count, bound) = (found[&name][line], bounds[&name].contains(line));
+                let right = if bound { count <= *true_count } else { count == *true_count };
+                assert!(doubts[&name].contains(line) || right, "{file}:{line}: {count}, {bound}, {true_count}");
+                marked += u32::from(bound);
+            }
+        }
+        assert!(marked >= 5, "{marked} lines have lower bounds: {}", outcome.stderr());
+    }
+}
+
+#[test]
+fn threads_and_forked_children() {
+    if kernel() {
+        let dir = scratch();
+        compare(&build(dir.path(), "hammer", &["-pthread"]));
+    }
+}
+
+/// A real program, optimised.
+#[test]
+fn a_library_in_cpp() {
+    if kernel() {
+        let dir = scratch();
+        compare(&Project::esaxx().compile(dir.path(), "esaxx", &["-O1"]));
+    }
 }
 
 /// Tests within a program: all probes stay, and who wants them to go is told.
