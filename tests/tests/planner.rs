@@ -158,7 +158,7 @@ mod few_tell_as_much {
 
     #[test]
     fn cpp() {
-        check(&["cpp/objects.cpp", "cpp/exceptions.cpp"], ["g++", "clang++"]);
+        check(&["cpp/objects.cpp", "cpp/exceptions.cpp", "cpp/containers.cpp"], ["g++", "clang++"]);
     }
 
     #[test]

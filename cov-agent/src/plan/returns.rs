@@ -2,9 +2,10 @@
 //!
 //! A call that may not come back, or may twice, cuts the flow through its block: nothing tells that what came as far
 //! as the call went on behind it. Most calls do come back, and exactly once. That is true of a function whose every way leads to a
-//! return, if it is true of whatever the function calls; and of those functions of libraries that [`SURE`] names. It is not
+//! return, if it is true of whatever the function calls; and of those functions of libraries that [`names`] lists. It is not
 //! true of what throws, exits, jumps far, makes a system call, waits, or calls through a pointer.
 
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -14,139 +15,9 @@ use super::graph::cycles;
 use super::stack::{comes_back, never_comes_back};
 use super::x86_64::{Callee, Flow, Insn, Returns};
 use crate::object::{LinkAddr, Object};
+use names::by_name;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::LazyLock;
-
-/// Functions of the C library that return exactly once, whatever happens: they call nothing back, wait for nobody, are
-/// no points of cancellation, and cannot fail but by a fault of the program (an invalid pointer, a damaged heap). Whoever
-/// puts other functions in their place must keep that, since compilers rely on it as well.
-const SURE: &[&str] = &[
-    // Memory and strings.
-    "bcmp",
-    "memccpy",
-    "memchr",
-    "memcmp",
-    "memcpy",
-    "memmem",
-    "memmove",
-    "mempcpy",
-    "memrchr",
-    "memset",
-    "rawmemchr",
-    "stpcpy",
-    "stpncpy",
-    "strcasecmp",
-    "strcat",
-    "strchr",
-    "strchrnul",
-    "strcmp",
-    "strcpy",
-    "strcspn",
-    "strlen",
-    "strncasecmp",
-    "strncat",
-    "strncmp",
-    "strncpy",
-    "strnlen",
-    "strpbrk",
-    "strrchr",
-    "strspn",
-    "strstr",
-    // The allocator: its locks are held for moments, its failure is a null pointer.
-    "aligned_alloc",
-    "calloc",
-    "free",
-    "malloc",
-    "malloc_usable_size",
-    "memalign",
-    "posix_memalign",
-    "realloc",
-    // Numbers out of text, classes of characters.
-    "__ctype_b_loc",
-    "__ctype_tolower_loc",
-    "__ctype_toupper_loc",
-    "__isoc23_strtol",
-    "__isoc23_strtoul",
-    "atoi",
-    "atol",
-    "isalnum",
-    "isalpha",
-    "isdigit",
-    "islower",
-    "isspace",
-    "isupper",
-    "strtod",
-    "strtol",
-    "strtoll",
-    "strtoul",
-    "strtoull",
-    "tolower",
-    "toupper",
-    // Arithmetic.
-    "abs",
-    "acos",
-    "asin",
-    "atan",
-    "atan2",
-    "ceil",
-    "cos",
-    "cosh",
-    "exp",
-    "exp2",
-    "fabs",
-    "floor",
-    "fmod",
-    "frexp",
-    "ldexp",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "modf",
-    "pow",
-    "powf",
-    "rint",
-    "round",
-    "sin",
-    "sinh",
-    "sqrt",
-    "sqrtf",
-    "tan",
-    "tanh",
-    "trunc",
-    // What the system tells without waiting.
-    "__errno_location",
-    "clock",
-    "clock_gettime",
-    "getenv",
-    "geteuid",
-    "getpid",
-    "gettimeofday",
-    "time",
-];
-
-/// Functions of libraries that never return. They may well throw.
-const NEVER: &[&str] = &[
-    "_Exit",
-    "_Unwind_Resume",
-    "_ZSt9terminatev",
-    "__assert_fail",
-    "__chk_fail",
-    "__cxa_bad_cast",
-    "__cxa_rethrow",
-    "__cxa_throw",
-    "__longjmp_chk",
-    "__stack_chk_fail",
-    "_exit",
-    "_longjmp",
-    "abort",
-    "exit",
-    "longjmp",
-    "pthread_exit",
-    "quick_exit",
-    "siglongjmp",
-];
 
 /// How much code beyond that of wanted sources is looked at, in bytes; what is not looked at may not return.
 const BUDGET: u64 = 4 << 20;
@@ -379,12 +250,4 @@ impl Calls<'_> {
         };
         code.is_resolved() && never_comes_back(code, &self.layout.begins(region), &returns)
     }
-}
-
-fn by_name(name: &str) -> Returns {
-    static NAMES: LazyLock<HashMap<&str, Returns>> = LazyLock::new(|| {
-        let sure = SURE.iter().map(|&name| (name, Returns::Surely));
-        sure.chain(NEVER.iter().map(|&name| (name, Returns::Never))).collect()
-    });
-    NAMES.get(name).copied().unwrap_or_default()
 }

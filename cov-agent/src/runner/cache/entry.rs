@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 /// What every entry begins with; the last letter is the version.
-pub(super) const MAGIC: &str = "COVPLAN2";
+pub(super) const MAGIC: &str = "COVPLAN3";
 
 /// A plan, and what it depends on that no key tells.
 #[derive(Serialize, Deserialize)]
