@@ -6,6 +6,7 @@ mod cache;
 mod context_log;
 mod contexts;
 mod disarm;
+mod ended;
 mod hits;
 mod journal;
 mod lightening;
@@ -23,6 +24,7 @@ mod ways;
 
 pub use cache::{Cache, CacheError};
 pub use disarm::{Budget, Disarmed, Disarmer};
+pub use ended::Ended;
 pub use hits::Hits;
 pub use journal::{Head, Interrupted, Journal, JournalError};
 pub use lingering::Lingering;
@@ -47,8 +49,8 @@ use std::path::PathBuf;
 ///
 /// [`setup_coverage_hooks`](Self::setup_coverage_hooks) arms, [`track`](Self::track) begins to
 /// count a process, [`collect_coverage_results`](Self::collect_coverage_results) turns counters into
-/// line counts, [`cleanup_coverage`](Self::cleanup_coverage) ends it. Whichever way a caller is left, by an error, an interrupt or a
-/// panic: to drop the runner disarms all.
+/// line counts, [`cleanup_coverage`](Self::cleanup_coverage) ends it. [`measure`](Self::measure) does the last two whichever way what is
+/// between is left. To drop the runner disarms all.
 ///
 /// ```no_run
 /// use cov_agent::coverage::{CoverageCollector, Run, Snapshot};

@@ -68,7 +68,7 @@ fn plan(id: u8) -> ProbePlan {
     }
 }
 
-fn prepared(file: &File, id: u8) -> Prepared {
+pub(super) fn prepared(file: &File, id: u8) -> Prepared {
     Prepared {
         path: format!("/bin/object-{id}").into(),
         file: file.try_clone().unwrap(),
@@ -82,7 +82,7 @@ fn prepared(file: &File, id: u8) -> Prepared {
     }
 }
 
-fn runner(kernel: Fake) -> CoverageTestRunner<Fake> {
+pub(super) fn runner(kernel: Fake) -> CoverageTestRunner<Fake> {
     let filter = Filter::new(&["/w/**"], &[] as &[&str], "/w").unwrap();
     CoverageTestRunner::new(kernel, CoverageCollector::with_files(FileTracker::default().with_filter(filter)))
 }
@@ -98,7 +98,7 @@ fn finish(mut runner: CoverageTestRunner<Fake>) -> Snapshot {
     runner.cleanup_coverage(Run::default()).0
 }
 
-fn lines(snapshot: &Snapshot) -> Vec<(u32, ExecutionCounter)> {
+pub(super) fn lines(snapshot: &Snapshot) -> Vec<(u32, ExecutionCounter)> {
     snapshot.file("/w/a.c").unwrap().lines().iter().collect()
 }
 
