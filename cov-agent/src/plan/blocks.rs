@@ -149,8 +149,8 @@ fn answer(object: &Object, index: &Index<'_>, question: &Question, code: Code, o
     // Where nothing is known of edges, nothing can be concluded from them.
     let infer = options.scope == Scope::Whole && resolved;
     if options.aim == Aim::Hits {
-        if infer {
-            cover(cfg, flow, &mut sums, options.goes);
+        if infer || (options.goes && resolved) {
+            cover(cfg, flow, &mut sums, options.goes, infer);
         }
         sums.forget_counts(flow, options.goes);
     }

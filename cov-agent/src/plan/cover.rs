@@ -59,11 +59,14 @@ struct Cover<'a> {
     /// For each piece the lines that are told by it; some no longer are.
     tells: Vec<Vec<u32>>,
     budget: usize,
+    /// Whether what comes before a line, or later than at once behind it, may tell of it.
+    far: bool,
 }
 
 /// Chooses probes for what `sums` ask, and puts what tells of each line and function in place of what was asked.
-/// `goes`: a probe goes once it was hit.
-pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, goes: bool) {
+/// `goes`: a probe goes once it was hit. `whole`: whole runs are counted; else it is only that a jump gets no probe that tells
+/// its ways apart where what they lead to is as good.
+pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, goes: bool, whole: bool) {
     let ways = Ways::new(cfg);
     let (asked, lines) = asked(sums);
     // Begins with a probe wherever there can be one.
@@ -74,7 +77,13 @@ pub(super) fn cover(cfg: &Cfg, flow: &Flow<'_>, sums: &mut Sums, goes: bool) {
     };
     let placed = (0..).zip(&ways.parts).map(place).collect();
     let mut cover = Cover::new(cfg, &ways, placed, lines);
-    cover.leave_out(goes);
+    cover.far = whole;
+    if goes {
+        cover.weaken_ways();
+    }
+    if whole {
+        cover.leave_out();
+    }
     let told = |line: usize| cover.lines.get(line).into_iter().flat_map(|l| l.told_by.iter().map(|&node| var(node)));
     let slots = sums.lines.iter_mut().map(|l| &mut l.seen).chain(sums.functions.iter_mut().map(|f| &mut f.seen));
     for (slot, &line) in slots.zip(&asked) {
@@ -114,6 +123,7 @@ impl<'a> Cover<'a> {
             placed,
             lines: Vec::new(),
             budget,
+            far: true,
         };
         for (n, nodes) in (0..).zip(lines) {
             let told_by = nodes.clone();
@@ -134,18 +144,18 @@ impl<'a> Cover<'a> {
         }
     }
 
-    /// Leaves out what can be. Probes that tell of few lines go first; those that have come to stand in for others have to
-    /// wait, so that few tell much in the end.
-    ///
-    /// Where probes go once they were hit, none tells the ways of a jump apart but where it must.
-    fn leave_out(&mut self, goes: bool) {
-        if goes {
-            for piece in (0..).take(self.placed.len()) {
-                if self.placed.get(piece as usize) == Some(&Placed::Ways) {
-                    self.weaken(piece, Placed::Piece);
-                }
+    /// Lets no probe tell the ways of a jump apart but where it must.
+    fn weaken_ways(&mut self) {
+        for piece in (0..).take(self.placed.len()) {
+            if self.placed.get(piece as usize) == Some(&Placed::Ways) {
+                self.weaken(piece, Placed::Piece);
             }
         }
+    }
+
+    /// Leaves out what can be. Probes that tell of few lines go first; those that have come to stand in for others have to
+    /// wait, so that few tell much in the end.
+    fn leave_out(&mut self) {
         let mut queue: BinaryHeap<_> = (0..)
             .zip(&self.placed)
             .filter(|(_, placed)| **placed != Placed::Nothing)
@@ -207,11 +217,12 @@ impl<'a> Cover<'a> {
 
     /// Probed nodes that tell of a line, one of which is on each way through it.
     fn told_by(&mut self, line: u32) -> Option<Vec<u32>> {
-        let ways = self.ways;
+        let (ways, far) = (self.ways, self.far);
         self.tellers(line, |cover, node| {
-            cover
-                .search(node, |n| ways.on.from(n), |cover, next| cover.implies(next, line))
-                .or_else(|| cover.search(node, |n| ways.back.from(n), |cover, next| cover.implies(next, line)))
+            let behind = cover.search(node, |n| ways.on.from(n), |cover, next| cover.implies(next, line));
+            let before =
+                |cover: &mut Self| cover.search(node, |n| ways.back.from(n), |cover, next| cover.implies(next, line));
+            if far { behind.or_else(|| before(cover)) } else { behind }
         })
     }
 
@@ -241,6 +252,7 @@ impl<'a> Cover<'a> {
     ) -> Option<Vec<u32>> {
         let mut found = Vec::new();
         let mut seen = vec![start];
+        let reach = if self.far { REACH } else { 2 };
         let mut at = 0;
         while let Some(&node) = seen.get(at) {
             at += 1;
@@ -252,7 +264,7 @@ impl<'a> Cover<'a> {
                 if seen.contains(&next) {
                     continue;
                 }
-                if !implies(self, next) || seen.len() == REACH {
+                if !implies(self, next) || seen.len() == reach {
                     return None;
                 }
                 if self.is_probed(next) {

@@ -226,6 +226,7 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..60),
         lines in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..5), 1..12),
         goes in any::<bool>(),
+        whole in any::<bool>(),
     ) {
         tame(&mut steps);
         let code_of = || code(&steps, &entries);
@@ -241,7 +242,7 @@ proptest! {
         let asked: Vec<LineSum> = (1..).zip(&lines).map(line).collect();
         let mut sums = Sums { lines: (1..).zip(&lines).map(line).collect(), ..Sums::default() };
         let all = Choice::all(&sums.used());
-        cover(&cfg, &flow, &mut sums, goes);
+        cover(&cfg, &flow, &mut sums, goes, whole);
         let choice = Choice::all(&sums.used());
         let hit = |choice: &Choice, var: &Var| {
             let sum = choice.value(*var).unwrap();

@@ -153,7 +153,8 @@ impl Object {
         self.take_note(index, all)
     }
 
-    /// The same in a context, whose counters are elsewhere: that its only counter has counted is told by the hit.
+    /// The same in a context, whose counters are elsewhere: that its only counter has counted is told by the hit. Of a jump whose
+    /// ways are told apart, which is rare, the other way may be taken yet.
     pub(super) fn hit_in_context(&self, index: usize, site: &Site) -> bool {
         let alone = matches!(site.observe, Observe::Count { .. });
         alone && self.take_note(index, || true)
