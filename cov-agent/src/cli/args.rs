@@ -177,9 +177,9 @@ pub struct OutputArgs {
     pub format: Vec<Format>,
 }
 
-/// `cov-agent run`.
-#[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+/// How to measure: what `run`, `--pid` and `watch` have in common.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MeasureArgs {
     /// Which sources.
     #[command(flatten)]
     pub sources: SourceArgs,
@@ -195,12 +195,20 @@ pub struct RunArgs {
     /// How much it may cost.
     #[command(flatten)]
     pub cost: CostArgs,
-    /// Measure the program's own process only, not those that it starts
-    #[arg(long)]
-    pub no_follow: bool,
     /// Who ran what.
     #[command(flatten)]
     pub contexts: ContextArgs,
+}
+
+/// `cov-agent run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// How to measure.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Measure the program's own process only, not those that it starts
+    #[arg(long)]
+    pub no_follow: bool,
     /// Who counts lines of Python: auto, monitoring, usdt, coverage or off
     #[arg(long, value_name = "ENGINE")]
     pub python: Option<Python>,
@@ -228,27 +236,12 @@ pub struct AttachArgs {
     /// Who counts lines of Python: auto, usdt or off
     #[arg(long, value_name = "ENGINE", requires = "pid")]
     pub python: Option<Python>,
-    /// Who ran what.
-    #[command(flatten)]
-    pub contexts: ContextArgs,
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "pid")]
     pub duration: Option<Duration>,
-    /// Which sources.
+    /// How to measure.
     #[command(flatten)]
-    pub sources: SourceArgs,
-    /// What of them.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// Where to.
-    #[command(flatten)]
-    pub output: OutputArgs,
-    /// Plans.
-    #[command(flatten)]
-    pub cache: CacheArgs,
-    /// How much it may cost.
-    #[command(flatten)]
-    pub cost: CostArgs,
+    pub measure: MeasureArgs,
 }
 
 /// `cov-agent watch`.
@@ -267,24 +260,9 @@ pub struct WatchArgs {
     /// Write what was counted each time that this many seconds are over
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
-    /// Who ran what.
+    /// How to measure.
     #[command(flatten)]
-    pub contexts: ContextArgs,
-    /// Which sources.
-    #[command(flatten)]
-    pub sources: SourceArgs,
-    /// What of them.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// Plans.
-    #[command(flatten)]
-    pub cache: CacheArgs,
-    /// How much it may cost.
-    #[command(flatten)]
-    pub cost: CostArgs,
-    /// Where to.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub measure: MeasureArgs,
 }
 
 /// `cov-agent lines`.
@@ -386,7 +364,7 @@ mod tests {
     #[test]
     fn formats_come_separated_by_commas_or_repeated() {
         let formats = |args: &[&str]| match parse(args).expect("parses").command {
-            Some(Command::Run(run)) => run.output.format,
+            Some(Command::Run(run)) => run.measure.output.format,
             other => panic!("not run: {other:?}"),
         };
         let wanted = [Format::Lcov, Format::Json];

@@ -29,7 +29,7 @@ pub(super) fn run(args: &AttachArgs, settings: &Settings, console: Console) -> R
     // Containers have their debug files in file systems of their own.
     setup.search.roots = attached.pids().filter_map(root_of).collect();
     let setup = setup.with_cache(settings, console);
-    let _measuring = setup.find_prices(args.cost.prices, false, console);
+    let _measuring = setup.find_prices(args.measure.cost.prices, false, console);
     // It marks file systems while this process reads and arms.
     let gate = args.follow.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;

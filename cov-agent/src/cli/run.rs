@@ -44,7 +44,7 @@ pub(super) fn run(args: &RunArgs, settings: &Settings, console: Console, command
     let gate = settings.follow.value.then(|| Gate::start(Path::new("/proc/self/exe"))).transpose();
     let output = setup.output(settings)?;
     // Not before there is a new process, which is made without threads.
-    let _measuring = setup.find_prices(args.cost.prices, false, console);
+    let _measuring = setup.find_prices(args.measure.cost.prices, false, console);
 
     let program = program(held.executable()).map_err(|e| failed("opening the program", &e))?;
     let path = program.path.clone();

@@ -1,6 +1,6 @@
 //! The settings of a command: files and environment first, then its own options.
 
-use super::args::{Cli, ColorChoice, Command, ConsoleArgs, OutputArgs, SourceArgs};
+use super::args::{Cli, ColorChoice, Command, ConsoleArgs, MeasureArgs, OutputArgs, SourceArgs};
 use super::console::Console;
 use super::data_args::given;
 use super::message::{Message, Slug};
@@ -32,35 +32,18 @@ fn apply(cli: &Cli, settings: &mut Settings) {
     cli.console.apply(settings);
     match &cli.command {
         None => {
-            cli.attach.sources.apply(settings);
-            cli.attach.selection.apply(settings);
-            cli.attach.output.apply(settings);
-            cli.attach.cache.apply(settings);
+            cli.attach.measure.apply(settings);
             settings.python.command_line("--python", cli.attach.python);
-            cli.attach.cost.apply(settings);
-            cli.attach.contexts.apply(settings);
             settings.duration.command_line("--duration", cli.attach.duration.map(|time| Seconds(Some(time))));
         }
         Some(Command::Run(args) | Command::Test(args)) => {
-            args.sources.apply(settings);
-            args.selection.apply(settings);
-            args.output.apply(settings);
-            args.cache.apply(settings);
-            args.cost.apply(settings);
+            args.measure.apply(settings);
             settings.user.command_line("--user", args.user.clone());
             settings.follow.command_line("--no-follow", args.no_follow.then_some(false));
-            args.contexts.apply(settings);
             settings.python.command_line("--python", args.python);
             settings.python_counts.command_line("--python-hits", args.python_hits.then_some(false));
         }
-        Some(Command::Watch(args)) => {
-            args.sources.apply(settings);
-            args.selection.apply(settings);
-            args.cache.apply(settings);
-            args.cost.apply(settings);
-            args.output.apply(settings);
-            args.contexts.apply(settings);
-        }
+        Some(Command::Watch(args)) => args.measure.apply(settings),
         Some(Command::Lines(args)) => {
             args.sources.apply(settings);
             args.selection.apply(settings);
@@ -128,6 +111,17 @@ impl ConsoleArgs {
             color: Some(color),
             config: None,
         }
+    }
+}
+
+impl MeasureArgs {
+    fn apply(&self, settings: &mut Settings) {
+        self.sources.apply(settings);
+        self.selection.apply(settings);
+        self.output.apply(settings);
+        self.cache.apply(settings);
+        self.cost.apply(settings);
+        self.contexts.apply(settings);
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
     // What runs is attached to amid its run, and looked at amid it.
     setup.scope = Scope::Part;
     let setup = setup.with_cache(settings, console);
-    let _measuring = setup.find_prices(args.cost.prices, true, console);
+    let _measuring = setup.find_prices(args.measure.cost.prices, true, console);
     let output = setup.output(settings)?;
     // It marks file systems while this process reads and arms.
     let gate = Gate::start(Path::new("/proc/self/exe")).map_err(|e| not_followed(&e))?;
