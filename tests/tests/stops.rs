@@ -54,3 +54,27 @@ fn an_object_without_a_build_id() {
     let lines = &outcome.coverage.file("c/stops.c").lines;
     assert_eq!(lines.get(&u32::try_from(line).unwrap()), Some(&2));
 }
+
+/// Copies of one object have one name in the kernel: that a thread stopped in one of them says nothing of what the others
+/// counted.
+#[test]
+fn a_thread_that_stopped_in_one_of_two_copies() {
+    if !kernel() {
+        return;
+    }
+    // Which of them is read first, or runs first, makes no difference.
+    for (first, second) in [("$0 x; $1", ("program", "copy")), ("$0; $1 x", ("copy", "program"))] {
+        let dir = scratch();
+        let program = build(dir.path(), "c/faults_if_told.c", &["-O1", "-g"]);
+        std::fs::copy(&program, dir.path().join("copy")).unwrap();
+        let [one, other] = [second.0, second.1].map(|name| dir.path().join(name));
+        let mut agent = Agent::run(Path::new("/bin/sh")).args(&["-c", &format!("{first}; true")]);
+        agent.command().args([&one, &other]);
+        let outcome = agent.go();
+        assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
+        let counts = marked("faults_if_told", &outcome.coverage);
+        let want = [("before", 2), ("after", 1)].map(|(mark, count)| (mark.to_owned(), Some(count)));
+        assert_eq!(counts, want.into_iter().collect(), "{first}: {}", outcome.stderr());
+        assert!(!outcome.stderr().contains("contradict"), "{}", outcome.stderr());
+    }
+}

@@ -98,6 +98,8 @@ struct ArmedObject {
     measured: Measured,
     /// The counters as they were when they were recorded last; empty before.
     told: Vec<u64>,
+    /// What copies of it counted, which are recorded with it.
+    copies: Vec<u64>,
     /// Counters of threads that stopped for good amid its code, which stand behind its own.
     stopped: Vec<u64>,
 }
@@ -188,6 +190,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 journaled: None,
                 measured,
                 told: Vec::new(),
+                copies: Vec::new(),
                 stopped: Vec::new(),
             });
         }
