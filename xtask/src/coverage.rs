@@ -39,7 +39,7 @@ pub(crate) fn run_coverage() -> Result<()> {
     // Programs of an earlier build would count their lines, at other numbers, as missed.
     run(&mut cargo(["llvm-cov", "clean", "--workspace"]))?;
     // The real projects take minutes and execute nothing that the fixtures do not.
-    let few = ["nextest", "-E", "not (binary(real) + binary(optimised))"];
+    let few = ["nextest", "--retries", "0", "-E", "not (binary(real) + binary(optimised))"];
     let kind = if has("cargo-nextest") { &few[..] } else { &["test"] };
     let mut tests = cargo(["llvm-cov"]);
     // Some tests compare all that an agent says and leaves behind, and this one leaves its counters:
