@@ -1,6 +1,8 @@
 //! What a process that waits in open(2) wants of the file: to load it, or to read it.
 
 use super::maps;
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,8 +14,10 @@ const OPENS: [&str; 3] = ["2", "257", "437"];
 /// The entry of the auxiliary vector that says where the dynamic loader lies (`AT_BASE`).
 const AT_BASE: u64 = 7;
 
-/// How long a thread of which the kernel has told may take to go to sleep.
-const FALLING_ASLEEP: Duration = Duration::from_millis(20);
+/// How long a thread of which the kernel has told may run until it has gone to sleep.
+const FALLING_ASLEEP: Duration = Duration::from_millis(5);
+/// How long is waited at the most for one that is not given a processor: others wait meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// What a file is opened for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,23 +52,38 @@ pub fn opening(pid: u32) -> io::Result<Opening> {
 }
 
 /// What `wanted` makes of the system call in which a thread of process `pid` waits, as proc_pid_syscall(5) writes it. A
-/// thread of which the kernel has just told may not have gone to sleep yet: then it is waited for.
+/// thread of which the kernel has just told may not have gone to sleep yet: then it is waited for, on a busy machine until
+/// it was given time to.
 pub(super) fn waiting_call<T>(pid: u32, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
     let begun = Instant::now();
+    let mut spent_before: HashMap<OsString, Option<Duration>> = HashMap::new();
     loop {
-        let mut running = false;
+        let mut falling_asleep = false;
         for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-            let Ok(call) = fs::read_to_string(task.ok()?.path().join("syscall")) else { continue };
-            running |= call.starts_with("running");
+            let task = task.ok()?;
+            let Ok(call) = fs::read_to_string(task.path().join("syscall")) else { continue };
             if let Some(found) = wanted(&call) {
                 return Some(found);
             }
+            if call.starts_with("running") {
+                let spent = spent(&task.path());
+                let before = *spent_before.entry(task.file_name()).or_insert(spent);
+                // Where the kernel does not tell, as if it ran all the time.
+                let ran = spent.zip(before).map_or(begun.elapsed(), |(now, before)| now.saturating_sub(before));
+                falling_asleep |= ran < FALLING_ASLEEP;
+            }
         }
-        if !running || begun.elapsed() > FALLING_ASLEEP {
+        if !falling_asleep || begun.elapsed() > LONGEST_WAIT {
             return None;
         }
         std::thread::sleep(Duration::from_micros(100));
     }
+}
+
+/// How much time a thread has spent on processors.
+fn spent(task: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// Whether process `pid` executes code of this inode.
@@ -81,7 +100,9 @@ pub fn still_uses(pid: u32, inode: u64) -> bool {
         entries.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|metadata| metadata.ino() == inode)
     };
     let opens = |call: &str| call.split_whitespace().next().filter(|number| OPENS.contains(number)).map(drop);
-    maps::maps_inode(pid, inode, false).unwrap_or(false) || open() || waiting_call(pid, opens).is_some()
+    let uses = || maps::maps_inode(pid, inode, false).unwrap_or(false) || open();
+    // One that ran may have got it meanwhile.
+    uses() || waiting_call(pid, opens).is_some() || uses()
 }
 
 /// The process that debugs `pid`, and its program: it traces it, and has the file of this inode open, to set breakpoints.
