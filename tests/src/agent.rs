@@ -1,32 +1,12 @@
 //! Running the agent as a person does.
 
+use crate::executable::{PATIENCE, agent_command};
 use crate::{Coverage, workspace};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::OnceLock;
-
-/// The agent's executable: `COV_AGENT`, else built here.
-#[must_use]
-pub fn agent_path() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        if let Some(path) = std::env::var_os("COV_AGENT") {
-            return path.into();
-        }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "cov-agent", "--bin", "cov-agent"])
-            .current_dir(workspace())
-            .status()
-            .unwrap();
-        assert!(status.success(), "cov-agent does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-        target.join("debug/cov-agent")
-    })
-}
 
 /// The options that choose what is measured: sources of this repository, and of registry packages.
 /// Never all there are: where the C library has debug info, that would arm probes in every process of
@@ -131,7 +111,7 @@ impl Agent {
     }
 
     fn new() -> Self {
-        let mut command = Command::new(agent_path());
+        let mut command = agent_command();
         // Each test plans for itself, and leaves nothing in the home directory; most are about exact counts.
         command.stdin(Stdio::null()).env("COV_AGENT_PLAN_CACHE", "false").env("COV_AGENT_OVERHEAD", "none");
         Self { command, output: crate::scratch() }
@@ -155,6 +135,13 @@ impl Agent {
     #[must_use]
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
+        self
+    }
+
+    /// Has programs let go as users have it, after half a second: for tests that keep the agent from answering.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.command.env_remove(PATIENCE.0);
         self
     }
 
@@ -348,7 +335,10 @@ impl Attached {
 }
 
 /// Sends a signal to a process that was not waited for, or to a group.
-fn send(process: i32, signal: i32) {
+///
+/// # Panics
+/// Where there is none.
+pub fn send(process: i32, signal: i32) {
     // SAFETY: takes two integers.
     #[expect(unsafe_code, reason = "a signal has no other way")]
     let sent = unsafe { libc::kill(process, signal) };

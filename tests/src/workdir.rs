@@ -1,6 +1,6 @@
 //! A directory to work in, with files and the agent.
 
-use crate::agent_path;
+use crate::agent_command;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -61,7 +61,7 @@ impl Workdir {
     /// The agent with `args`, in the directory, without any setting of the person who tests.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(agent_path());
+        let mut command = agent_command();
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("COV_AGENT_") || name == "NO_COLOR") {

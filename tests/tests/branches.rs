@@ -1,6 +1,6 @@
 //! Exact counts of the ways out of conditional jumps: what fixtures announce.
 
-use cov_tests::{Agent, Build, agent_path, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, agent_command, fixture, kernel, scratch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,7 +72,7 @@ fn runs_and_objects_add_up() {
     let dir = scratch();
     let run = |flags: &[&str], output: &str| {
         let program = compile("c/branches.c", "gcc", &[&["-g", "-w"], flags].concat(), dir.path());
-        let mut agent = Command::new(agent_path());
+        let mut agent = agent_command();
         agent.args(["run", "-q", "--branch", "--include", "**/branches.c", "--output", output, "--"]).arg(program);
         assert!(agent.current_dir(dir.path()).status().unwrap().success());
     };
@@ -80,7 +80,7 @@ fn runs_and_objects_add_up() {
     run(&["-O0", "-DOTHER_BUILD"], "two");
     run(&["-O2"], "fast");
     let merged = |data: &[&str]| {
-        let mut merge = Command::new(agent_path());
+        let mut merge = agent_command();
         merge.args(["merge", "-q", "--output", "all"]).args(data).current_dir(dir.path());
         assert!(merge.status().unwrap().success());
         cov_tests::Coverage::read_lcov(&dir.path().join("all/lcov.info")).file("branches.c").branches.clone()
@@ -98,7 +98,7 @@ fn runs_and_objects_add_up() {
     assert!(ways(&all) >= ways(&merged(&["one"])), "{all:?}");
     assert_eq!(said(&merged(&["one"])), once);
 
-    let mut report = Command::new(agent_path());
+    let mut report = agent_command();
     let output = report.args(["report", "one"]).current_dir(dir.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.lines().next().unwrap().split_whitespace().any(|word| word == "Branches"), "{text}");

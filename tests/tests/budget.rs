@@ -1,6 +1,9 @@
 //! Exact counts within a budget: what costs too much is counted no further, and nothing else changes.
 
-use cov_tests::{Agent, Build, Outcome, Project, agent_path, compile_text, fixture, kernel, scratch, sources};
+use cov_tests::{
+    Agent, Build, Outcome, PATIENCE, Project, agent_command, agent_path, compile_text, fixture, kernel, scratch,
+    sources,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -95,7 +98,7 @@ fn what_costs_too_much_has_lower_bounds() {
 
     // The mark stays when data is merged, and adds to what is exact.
     let merged = dir.path().join("merged");
-    let mut merge = Command::new(agent_path());
+    let mut merge = agent_command();
     merge.args(["merge", "--output"]).arg(&merged).args([outcome.output.path(), exact.output.path()]);
     let output = merge.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -186,7 +189,12 @@ fn where_writing_is_refused() {
     let run = |options: &[&str], script: &str| {
         let output = scratch();
         let mut command = Command::new(&deny);
-        command.arg(agent_path()).args(["run", "--format=json", "--no-cache"]).args(options).args(sources());
+        command
+            .env(PATIENCE.0, PATIENCE.1)
+            .arg(agent_path())
+            .args(["run", "--format=json", "--no-cache"])
+            .args(options)
+            .args(sources());
         command.arg("--output").arg(output.path()).args(["--", "/bin/sh", "-c", script]).arg(&hot);
         let process = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&process.stderr).into_owned();

@@ -1,13 +1,12 @@
 //! Plans kept from one run to the next.
 
-use cov_tests::{Build, Project, agent_path, fixture, kernel, scratch};
+use cov_tests::{Build, Project, agent_command, fixture, kernel, scratch};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 /// Runs `program` in `dir`; what the agent said, and its `lcov.info`.
 fn run(dir: &Path, program: &Path, options: &[&str]) -> (String, String) {
-    let mut agent = Command::new(agent_path());
+    let mut agent = agent_command();
     agent.args(["run", "-v", "--include", "**", "--output", "out"]).args(options).arg("--").arg(program);
     let output = agent.current_dir(dir).env("HOME", dir).env_remove("XDG_CACHE_HOME").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

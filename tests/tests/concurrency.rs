@@ -1,6 +1,6 @@
 //! Many processes, many threads, many agents: counts are sums, exactly.
 
-use cov_tests::{Agent, Build, Coverage, agent_path, assert_counts, expected, fixture, kernel, scratch, sources};
+use cov_tests::{Agent, Build, Coverage, agent_command, assert_counts, expected, fixture, kernel, scratch, sources};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -91,7 +91,7 @@ fn two_agents_in_one_directory() {
     };
     let mut begun = piped(long.command());
     wait_for(&mut begun, 4);
-    let mut short = Command::new(agent_path());
+    let mut short = agent_command();
     short.arg("run").args(sources()).arg("--output").arg(long.output_dir()).arg("--").arg(&seventy).arg("4");
     let mut other = piped(&mut short);
     wait_for(&mut other, 4);

@@ -1,7 +1,7 @@
 //! The agent itself in a privileged container: mount and pid namespaces and a root directory of its own, which the test
 //! makes, with the kernel's own file systems mounted anew.
 
-use cov_tests::{Coverage, agent_path, compile, kernel, scratch, work};
+use cov_tests::{Coverage, PATIENCE, agent_path, compile, kernel, scratch, work};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -29,7 +29,8 @@ fn inside(dir: &Path, script: &str) -> Output {
     std::fs::create_dir(&root).unwrap();
     let mut container = Command::new("unshare");
     container.args(["--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", CONTAINER, "container"]);
-    let output = container.arg(&root).arg(dir).arg(agent_path()).arg(script).output().unwrap();
+    let output =
+        container.env(PATIENCE.0, PATIENCE.1).arg(&root).arg(dir).arg(agent_path()).arg(script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }

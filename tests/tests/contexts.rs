@@ -1,6 +1,6 @@
 //! Hits told apart by context: one process for each test, whatever becomes of the test.
 
-use cov_tests::{Agent, Build, Contexts, Outcome, fixture, kernel, scratch};
+use cov_tests::{Agent, Build, Contexts, KILL_IN_PAUSE, Outcome, fixture, kernel, scratch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -48,21 +48,16 @@ fn assert_contexts(outcome: &Outcome, want: &Contexts) {
 
 const HOWS: [&str; 5] = ["passes", "fails", "crashes", "hangs", "forks"];
 
-/// A suite in the shell, a process for each test; `hangs` is ended by a time limit.
+/// A suite in the shell, a process for each test; `hangs` is ended from outside.
 fn suite(options: &[&str], parallel: bool) -> Outcome {
     let dir = scratch();
     let case = build(dir.path());
-    let one = format!("TEST=$2 timeout -s KILL $1 {} $3 $2", case.display());
-    let tests: String = HOWS
-        .iter()
-        .enumerate()
-        .map(|(n, how)| {
-            let limit = if *how == "hangs" { "0.2" } else { "60" };
-            format!("{limit} {how} {n}\n")
-        })
-        .collect();
+    let one = format!("if [ $1 = hangs ]; then {KILL_IN_PAUSE} fi\nTEST=$1 exec {} $2 $1\n", case.display());
+    let path = dir.path().join("one.sh");
+    std::fs::write(&path, one).unwrap();
+    let tests: String = HOWS.iter().enumerate().map(|(n, how)| format!("{how} {n}\\n")).collect();
     let jobs = if parallel { "5" } else { "1" };
-    let script = format!("printf '{}' | xargs -L 1 -P {jobs} sh -c '{one}; true' one", tests.replace('\n', "\\n"));
+    let script = format!("printf '{tests}' | xargs -L 1 -P {jobs} sh -c 'sh {} $1 $2; true' one", path.display());
     Agent::run_with(options, Path::new("/bin/sh")).arg("-c").arg(script).go()
 }
 
@@ -164,8 +159,7 @@ fn a_long_environment_and_long_arguments() {
     let dir = scratch();
     let program = build(dir.path());
     // The test is behind what the kernel side can tell; the process hangs, so that it can be asked.
-    let script =
-        format!("exec env -i A=$(printf %09000d 0) TEST=hangs timeout -s KILL 1 {} 3 hangs", program.display());
+    let script = format!("{KILL_IN_PAUSE} exec env -i A=$(printf %09000d 0) TEST=hangs {} 3 hangs", program.display());
     let outcome = Agent::run_with(&["--context-from", "env:TEST"], Path::new("/bin/sh")).arg("-c").arg(script).go();
     assert_contexts(&outcome, &[("hangs".to_owned(), case(3, "hangs"))].into());
     let name = "n".repeat(3000);

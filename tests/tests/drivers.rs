@@ -4,7 +4,7 @@
 mod common;
 
 use common::venv;
-use cov_tests::{Agent, Build, Outcome, fixture, kernel, scratch, workspace};
+use cov_tests::{Agent, Build, KILL_IN_PAUSE, Outcome, fixture, kernel, scratch, workspace};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -78,7 +78,7 @@ fn nextest_runs_a_process_for_each() {
         .run();
     // What never ends is given up for its time.
     std::fs::create_dir(dir.path().join(".config")).unwrap();
-    let limit = "[profile.default]\nslow-timeout = { period = \"1s\", terminate-after = 1, grace-period = \"1s\" }\n";
+    let limit = "[profile.default]\nslow-timeout = { period = \"10s\", terminate-after = 1, grace-period = \"1s\" }\n";
     let profile = "[[profile.default.overrides]]\nfilter = \"not test(ends)\"\nslow-timeout = \"60s\"\n";
     std::fs::write(dir.path().join(".config/nextest.toml"), format!("{limit}{profile}")).unwrap();
     let hangs = dir.path().join("hangs");
@@ -230,7 +230,7 @@ fn a_script_judged_by_its_status() {
     let last = [
         ("./case 4 fails", 3, "exit code 3"),
         ("exec ./case 4 crashes", 139, "killed by SIGSEGV"),
-        ("exec timeout -s KILL 0.5 ./case 4 hangs", 137, "killed by SIGKILL"),
+        (&format!("{KILL_IN_PAUSE} exec ./case 4 hangs"), 137, "killed by SIGKILL"),
     ];
     for (last, status, end) in last {
         std::fs::write(dir.path().join("check.sh"), format!("./case 3\n{last}\n")).unwrap();

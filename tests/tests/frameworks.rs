@@ -272,7 +272,7 @@ fn go_test_with_tests_that_crash_and_never_end() {
     let program = go_test(dir.path());
     let outcome = suite(&program, &["-test.run=Passes|Crashes"], "crash");
     GO.assert(&outcome, &[("work.TestCrashes", &[9], 0), ("work.TestPasses", &[3], 0)]);
-    let outcome = suite(&program, &["-test.run=Passes|Hangs", "-test.timeout=1s"], "hang");
+    let outcome = suite(&program, &["-test.run=Passes|Hangs", "-test.timeout=10s"], "hang");
     GO.assert(&outcome, &[("work.TestHangs", &[10], 0), ("work.TestPasses", &[3], 0)]);
 }
 

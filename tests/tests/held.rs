@@ -70,7 +70,7 @@ impl Strangers<'_> {
 fn begin(dir: &Path) -> Talk {
     compile(dir, "c/work.c", "work", &[]);
     let script = "echo begun; read line; ./work 3";
-    let mut agent = Agent::run(Path::new("/bin/sh")).args(&["-c", script]).dir(dir);
+    let mut agent = Agent::run(Path::new("/bin/sh")).impatient().args(&["-c", script]).dir(dir);
     agent.command().process_group(0);
     let mut talk = agent.talk();
     talk.hear("begun");
@@ -171,7 +171,7 @@ fn by_an_agent_that_reads_something_big() {
     let load = Load::begin();
     let mut strangers = Strangers { dir: dir.path(), made: 0 };
     let script = "echo begun; read line; ./big; echo ended; read line";
-    let mut agent = Agent::run(Path::new("/bin/sh")).args(&["-c", script]).dir(dir.path()).talk();
+    let mut agent = Agent::run(Path::new("/bin/sh")).impatient().args(&["-c", script]).dir(dir.path()).talk();
     agent.hear("begun");
     agent.say();
     let begun = Instant::now();

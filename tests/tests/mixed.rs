@@ -4,11 +4,10 @@
 #[path = "../../cov-agent/tests/common/mod.rs"]
 mod common;
 
-use cov_tests::{Build, Coverage, SUITE, Workdir, agent_path, fixture, kernel, monitored_pythons, workspace};
+use cov_tests::{Build, Coverage, SUITE, Workdir, agent_command, fixture, kernel, monitored_pythons, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 const C: &str = "#include <Python.h>\n\
     static PyObject *twice(PyObject *self, PyObject *arg) {\n    long n = PyLong_AsLong(arg);\n    if (n < 0)\n        \
@@ -78,7 +77,7 @@ fn one_result_for_a_suite_in_four_languages() {
     );
     build(&dir, &python);
     let suite = common::venv_of(&python, "suite", &SUITE);
-    let mut agent = Command::new(agent_path());
+    let mut agent = agent_command();
     agent.args(["run", "--exclude", "cov_agent_coverage.py", "--"]).arg(suite.join("bin/python"));
     agent.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(dir.path());
     let output = agent.output().unwrap();

@@ -4,7 +4,8 @@
 mod common;
 
 use cov_tests::{
-    Coverage, Workdir, agent_path, assert_counts, copy_python, expected, fixture, kernel, monitored_pythons,
+    Coverage, Workdir, agent_command, agent_path, assert_counts, copy_python, expected, fixture, kernel,
+    monitored_pythons,
 };
 use std::path::Path;
 use std::process::{Command, Output};
@@ -16,7 +17,7 @@ fn pythons() -> Vec<std::path::PathBuf> {
 
 /// `cov-agent run OPTIONS -- PYTHON ARGS`, in `dir`.
 fn run(dir: &Path, options: &[&str], python: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(agent_path());
+    let mut command = agent_command();
     command.arg("run").args(options).arg("--").arg(python).args(args).current_dir(dir);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -5,11 +5,10 @@
 mod common;
 
 use common::{output, run, tool, venv_of};
-use cov_tests::{Coverage, SUITE, Workdir, agent_path, kernel, monitored_pythons};
+use cov_tests::{Coverage, SUITE, Workdir, agent_command, kernel, monitored_pythons};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// coverage.py excludes a string that stands alone as a statement; here it is executable, as the compiler has it.
 const LONE_STRING: (&str, u64) = ("boltons/socketutils.py", 742);
@@ -28,7 +27,7 @@ fn boltons(python: &Path, name: &str) -> (Workdir, PathBuf) {
 
 /// Runs tests of it under the agent.
 fn measure(dir: &Workdir, options: &[&str], python: &Path, tests: &[&str]) {
-    let mut agent = Command::new(agent_path());
+    let mut agent = agent_command();
     agent.args(["run", "-q", "--include", "boltons/**"]).args(options).arg("--").arg(python);
     output(agent.args(PYTEST).args(tests).current_dir(dir.path()).env("PYTHONHASHSEED", "0"));
 }

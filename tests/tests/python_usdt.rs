@@ -1,7 +1,7 @@
 //! Lines of Python before 3.12, counted in the kernel at the probe `python:line` of Debian's interpreter. Of a copy of it:
 //! the original is everybody's.
 
-use cov_tests::{Agent, Coverage, Workdir, agent_path, assert_counts, copy_python, expected, fixture, kernel};
+use cov_tests::{Agent, Coverage, Workdir, agent_command, assert_counts, copy_python, expected, fixture, kernel};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ fn workdir() -> Option<(Workdir, PathBuf)> {
 }
 
 fn run(dir: &Workdir, python: &Path, args: &[&str]) -> String {
-    let mut command = Command::new(agent_path());
+    let mut command = agent_command();
     command.args(["run", "--python", "usdt", "--"]).arg(python).args(args).current_dir(dir.path());
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,6 +1,6 @@
 //! What an agent had counted survives it, and nothing else of it does.
 
-use cov_tests::{Agent, Coverage, agent_path, compile, kernel, mount, own_run_directory, scratch};
+use cov_tests::{Agent, Coverage, agent_command, compile, kernel, mount, own_run_directory, scratch, send};
 use std::fs::{read_dir, read_to_string};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ fn start(dir: &Path, script: &str) -> Child {
 }
 
 fn start_with(options: &[&str], dir: &Path, script: &str) -> Child {
-    let mut command = Command::new(agent_path());
+    let mut command = agent_command();
     command.args(["run", "--include", "**/tests/fixtures/**", "--output"]).arg(dir.join("out"));
     command.args(options).args(["--", "/bin/sh", "-c", script]).current_dir(dir);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn signal(agent: &Child, signal: &str) {
-    assert!(Command::new("kill").args([signal, &agent.id().to_string()]).status().unwrap().success());
+fn signal(agent: &Child, signal: i32) {
+    send(agent.id().cast_signed(), signal);
 }
 
 /// Kills the agent. Nobody waits for what it held.
 fn kill(agent: &mut Child) {
-    signal(agent, "-KILL");
+    signal(agent, libc::SIGKILL);
     agent.wait().unwrap();
     let begun = Instant::now();
     assert!(Command::new("true").status().unwrap().success());
@@ -36,7 +36,7 @@ fn kill(agent: &mut Child) {
 }
 
 fn recover(args: &[&str]) -> Output {
-    let output = Command::new(agent_path()).arg("recover").args(args).output().unwrap();
+    let output = agent_command().arg("recover").args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     output
 }
@@ -98,7 +98,7 @@ fn counts_are_exact_where_the_program_had_ended() {
     let mut agent = start(dir.path(), &format!("{} 3 && echo $$ && read x && exec {0} 4", program.display()));
     let mut pid = String::new();
     BufReader::new(agent.stdout.take().unwrap()).read_line(&mut pid).unwrap();
-    signal(&agent, "-STOP");
+    signal(&agent, libc::SIGSTOP);
     agent.stdin.take().unwrap().write_all(b"\n").unwrap();
     // The known program is let go without the agent.
     let begun = Instant::now();
@@ -182,7 +182,7 @@ fn stopped(options: &[&str], counted: impl Fn(&serde_json::Value) -> &serde_json
     let mut lines = BufReader::new(agent.stdout.take().unwrap()).lines();
     let words: Vec<String> = (0..3).map(|_| lines.next().unwrap().unwrap()).collect();
     assert_eq!(words[1..], ["begin", "400001"]);
-    signal(&agent, "-STOP");
+    signal(&agent, libc::SIGSTOP);
     agent.stdin.take().unwrap().write_all(b"\n").unwrap();
     let begun = Instant::now();
     while !read_to_string(format!("/proc/{}/stat", words[0])).unwrap().contains(") Z ") {

@@ -1,7 +1,7 @@
 //! The agent is root, the person who called it is not: what it opens for that person it opens with
 //! that person's rights, and what it writes belongs to that person.
 
-use cov_tests::{Build, agent_path, fixture, kernel};
+use cov_tests::{Build, agent_command, fixture, kernel};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,7 +15,7 @@ fn root() -> bool {
 
 /// The agent as `sudo` starts it for nobody.
 fn sudo(dir: &Path) -> Command {
-    let mut command = Command::new(agent_path());
+    let mut command = agent_command();
     command.current_dir(dir).env("SUDO_UID", NOBODY.to_string()).env("SUDO_GID", NOBODY.to_string());
     command.env("SUDO_USER", "nobody");
     command
@@ -97,7 +97,7 @@ fn output_goes_through_no_link() {
         symlink(precious.join("file"), out.join(name)).unwrap();
     }
     let run = |output: &str| {
-        Command::new(agent_path())
+        agent_command()
             .current_dir(dir.path())
             .args(["run", "--output", output, "--", "./end", "exit:3"])
             .output()
@@ -155,14 +155,14 @@ fn a_debug_file_that_only_root_may_read_is_not_read() {
     let lines = |command: &mut Command| command.args(["lines", "end"]).output().unwrap();
     assert_eq!(lines(&mut sudo(dir.path())).status.code(), Some(0));
     mode(&dir.path().join("end.debug"), 0o600);
-    assert_eq!(lines(Command::new(agent_path()).current_dir(dir.path())).status.code(), Some(0));
+    assert_eq!(lines(agent_command().current_dir(dir.path())).status.code(), Some(0));
     let output = lines(&mut sudo(dir.path()));
     assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
     assert!(stderr(&output).ends_with("(no-debug-info)\n"), "{}", stderr(&output));
     // Nor through a link to something that is no debug file.
     std::fs::remove_file(dir.path().join("end.debug")).unwrap();
     symlink("/etc/shadow", dir.path().join("end.debug")).unwrap();
-    for command in [&mut sudo(dir.path()), Command::new(agent_path()).current_dir(dir.path())] {
+    for command in [&mut sudo(dir.path()), agent_command().current_dir(dir.path())] {
         let output = lines(command);
         assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
         assert!(!stderr(&output).contains("root:"), "{}", stderr(&output));
@@ -178,7 +178,7 @@ fn the_program_runs_as_the_wanted_user() {
     let program = dir.path().join("state");
     Build::with("gcc", dir.path()).args(["-g", "-pthread", "-o"]).args([&program, &fixture("cli/state.c")]).run();
     let run = |user: &str| {
-        Command::new(agent_path())
+        agent_command()
             .current_dir(dir.path())
             .args(["run", "-q", "--include", "**", "--user", user, "--output", "out", "--"])
             .arg(&program)

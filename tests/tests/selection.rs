@@ -1,9 +1,8 @@
 //! Only what is wanted is probed, counted and executable: functions, lines, what earlier runs did not cover.
 
-use cov_tests::{Agent, Build, Outcome, Workdir, agent_path, kernel, scratch};
+use cov_tests::{Agent, Build, Outcome, Workdir, agent_command, kernel, scratch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const SOURCE: &str = "\
 static int twice(int x) {
@@ -130,7 +129,7 @@ fn what_others_covered_is_left_out_and_merges_to_the_whole() {
     let first = dir.path().join("first");
     let agent = |options: &[&str], output: &Path| {
         let output = ["--output", output.to_str().unwrap()];
-        let status = Command::new(agent_path())
+        let status = agent_command()
             .args(["run", "--include", "**/a.c"])
             .args(output)
             .args(options)
@@ -144,7 +143,7 @@ fn what_others_covered_is_left_out_and_merges_to_the_whole() {
     };
     let lines = |data: &Path| {
         let merged = dir.path().join("merged");
-        let mut merge = Command::new(agent_path());
+        let mut merge = agent_command();
         merge.args(["convert", "--format", "lcov", "--output"]).arg(&merged).arg(data.join("coverage_raw.dat"));
         assert!(merge.output().unwrap().status.success());
         cov_tests::Coverage::read_lcov(&merged.join("lcov.info")).file("a.c").lines.clone()
@@ -156,7 +155,7 @@ fn what_others_covered_is_left_out_and_merges_to_the_whole() {
     assert!(said.contains(&format!("Lines that other data cover were not measured; {merge}")), "{said}");
     assert_eq!(lines(&second), all(|line| !(4..=8).contains(&line)));
     let both = dir.path().join("both");
-    let merged = Command::new(agent_path()).args(["merge", "--output"]).arg(&both).args([&first, &second]).output();
+    let merged = agent_command().args(["merge", "--output"]).arg(&both).args([&first, &second]).output();
     assert!(merged.unwrap().status.success());
     assert_eq!(lines(&both), all(|_| true));
     // Now everything is covered.

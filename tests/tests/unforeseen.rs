@@ -1,7 +1,10 @@
 //! What nobody could hold: programs and libraries from memory, or from where none was looked for, what is executed right
 //! after a mount, and what runs while the agent is kept from its work. It is measured late, and always told.
 
-use cov_tests::{Agent, Outcome, SHARED, Talk, compile, compile_text, kernel, scratch};
+use cov_tests::{Agent, Build, Outcome, SHARED, Talk, compile, compile_text, kernel, scratch};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -86,7 +89,7 @@ fn programs_that_begin_and_end_while_the_agent_is_stopped() {
     let dir = scratch();
     compile(dir.path(), "c/work.c", "work", &[]);
     let script = "echo begun; read line; ./work 3; ./work 4; ./work 5; echo ended; read line; ./work 6";
-    let mut agent = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).talk();
+    let mut agent = Agent::run(Path::new("/bin/sh")).impatient().arg("-c").arg(script).dir(dir.path()).talk();
     agent.hear("begun");
     agent.signal(libc::SIGSTOP);
     agent.say();
@@ -114,7 +117,7 @@ fn a_program_that_begins_while_the_agent_is_stopped() {
                   n = step(n);\n    return n != 4;\n}\n";
     compile_text(dir.path(), "slow", source);
     let script = "echo begun; read line; exec ./slow";
-    let mut agent = Agent::run(Path::new("/bin/sh")).arg("-c").arg(script).dir(dir.path()).talk();
+    let mut agent = Agent::run(Path::new("/bin/sh")).impatient().arg("-c").arg(script).dir(dir.path()).talk();
     agent.hear("begun");
     let before = links(&agent);
     agent.signal(libc::SIGSTOP);
@@ -128,6 +131,45 @@ fn a_program_that_begins_while_the_agent_is_stopped() {
     let lines = &outcome.coverage.file("slow.c").lines;
     assert_eq!((lines[&3], lines[&7], lines[&11]), (3, 0, 3), "{}", outcome.stderr());
     assert!(told(&outcome, "/slow: "), "{}", outcome.stderr());
+}
+
+/// The agent has read the program in time, and is kept from arming it, since nobody reads what it says: the program is let
+/// go, and told; what runs afterwards is counted.
+#[test]
+fn a_program_that_is_let_go_while_it_is_armed() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    // Without libraries, of which the agent would say something before.
+    let source = "int step(int n) {\n    return n + 1;\n}\nvoid _start(void) {\n    for (int n = 0; n < 3;)\n        \
+                  n = step(n);\n    __asm__ volatile(\"syscall\" : : \"a\"(231), \"D\"(0));\n}\n";
+    std::fs::write(dir.path().join("tiny.c"), source).unwrap();
+    Build::with("gcc", dir.path()).args(["-g", "-O0", "-nostdlib", "-static", "-o", "tiny", "tiny.c"]).run();
+    let script = "echo begun; read line; ./tiny; echo ended; read line; ./tiny; ./tiny";
+    let mut agent =
+        Agent::run_with(&["--verbose"], Path::new("/bin/sh")).impatient().args(&["-c", script]).dir(dir.path()).talk();
+    agent.hear("begun");
+    let stderr = format!("/proc/{}/fd/2", agent.id());
+    let mut filler = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&stderr).unwrap();
+    let filled: usize = [4096, 1]
+        .map(|size| {
+            let bytes = vec![b'\n'; size];
+            std::iter::repeat_with(|| filler.write(&bytes)).map_while(Result::ok).sum::<usize>()
+        })
+        .iter()
+        .sum();
+    agent.say();
+    agent.hear("ended");
+    drop(filler);
+    File::open(&stderr).unwrap().read_exact(&mut vec![0; filled]).unwrap();
+    agent.say();
+    let outcome = agent.finish();
+    assert_eq!(outcome.process.status.code(), Some(0), "{}", outcome.stderr());
+    let losses = &outcome.json["cov_agent"]["losses"]["unattached-objects"];
+    assert!(told(&outcome, "/tiny: ") && losses["count"] == 1, "{losses}: {}", outcome.stderr());
+    let lines = &outcome.coverage.file("tiny.c").lines;
+    assert_eq!((lines[&2], lines[&6], lines[&7]), (6, 6, 2), "{}", outcome.stderr());
 }
 
 /// Each program is executed as soon as its file system is mounted: held, and counted, or told.

@@ -2,8 +2,8 @@
 //! none is too many.
 
 use cov_tests::{
-    Agent, Coverage, Outcome, SHARED, agent_path, compile, compile_text, fixture, kernel, own_run_directory, scratch,
-    work, workspace,
+    Agent, Coverage, Outcome, PATIENCE, SHARED, agent_path, compile, compile_text, fixture, kernel, own_run_directory,
+    scratch, work, workspace,
 };
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -75,6 +75,7 @@ fn systemd_runs_it() {
         write(&format!("{target}.target"), "[Unit]\nDescription=A target\n");
     }
     let unit = unit().replace("/usr/local/bin/cov-agent", agent_path().to_str().unwrap()).replace("/srv/ci", here);
+    let unit = unit.replace("[Service]", &format!("[Service]\nEnvironment={}={}", PATIENCE.0, PATIENCE.1));
     write("cov-agent.service", &unit);
     let script = TEST.replace("$DIR", here);
     write(
@@ -129,7 +130,7 @@ fn watch(granted: &[String]) -> Result<(BTreeSet<String>, Outcome), String> {
     let given: Vec<_> = agent.command().get_args().map(ToOwned::to_owned).collect();
     let mut confined = Command::new("setpriv");
     confined.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set", &set]);
-    confined.arg(agent_path()).args(given).env("COV_AGENT_PLAN_CACHE", "false");
+    confined.arg(agent_path()).args(given).env("COV_AGENT_PLAN_CACHE", "false").env(PATIENCE.0, PATIENCE.1);
     // SAFETY: one system call between fork and exec.
     #[expect(unsafe_code, reason = "what systemd does for MemoryDenyWriteExecute")]
     unsafe {

@@ -241,7 +241,7 @@ fn a_watcher_that_is_stopped() {
     }
     let dir = scratch();
     let program = compile(dir.path(), "c/work.c", "work", &[]);
-    let agent = Agent::watch(&below(dir.path())).start();
+    let agent = Agent::watch(&below(dir.path())).impatient().start();
     run(&program, 2);
     agent.signal(libc::SIGSTOP);
     (0..3).for_each(|_| run(&program, 100));

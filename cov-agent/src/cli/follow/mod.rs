@@ -24,7 +24,7 @@ use crate::process::gate::{Gate, GateError, Held, Key, Remember};
 use crate::process::{Created, Opening, any_readable, executes, is_alive, is_loader, opening};
 use crate::runner::Candidate;
 use mounts::Mounts;
-use read::{Answer, PATIENCE, Question, read_files};
+use read::{Answer, Question, read_files};
 use readers::{Free, Readers};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -216,7 +216,8 @@ impl Follow {
         for Free { key, path, file } in self.readers.done() {
             let object = Candidate { path, file };
             let (loading, unforeseen, since) = (None, BTreeSet::new(), Instant::now());
-            let _ = self.questions.send(Question { key, object, loading, amid: true, again: true, unforeseen, since });
+            let again = vec![key];
+            let _ = self.questions.send(Question { key, object, loading, amid: true, again, unforeseen, since });
         }
     }
 
@@ -289,7 +290,7 @@ impl Follow {
         }
         if !measurement.tracks(held.process)? && is_alive(held.process) {
             measurement.track(held.process)?;
-            if held.since.elapsed() > PATIENCE {
+            if held.since.elapsed() > read::patience() {
                 unforeseen::lose_uncounted(measurement, &path_of(held), 1);
             }
         }
@@ -370,7 +371,8 @@ impl Follow {
         }
         let Some(object) = object else { return self.let_go(&held) };
         // What was disarmed for a reader is known, and is to be armed anew.
-        let (again, since) = (!measurement.is_armed(key), held.since);
+        let again = if measurement.is_armed(key) { Vec::new() } else { vec![key] };
+        let since = held.since;
         let question = Question { key, object, loading, amid: false, again, unforeseen: BTreeSet::new(), since };
         if self.questions.send(question).is_err() {
             return self.let_go(&held);

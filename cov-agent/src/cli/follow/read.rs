@@ -5,7 +5,7 @@ use crate::cli::console::Console;
 use crate::cli::measure::is_system_library;
 use crate::cli::setup::Setup;
 use crate::plan::Scope;
-use crate::process::gate::Key;
+use crate::process::gate::{self, Key};
 use crate::runner::{Candidate, Objects, prepare};
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What takes longer than this to read may have been let go by the gate meanwhile.
-pub(super) const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) fn patience() -> Duration {
+    gate::patience().saturating_sub(Duration::from_millis(50))
+}
 
 /// More files than this are not remembered.
 const MAX_KNOWN: usize = 1 << 16;
@@ -29,8 +31,8 @@ pub(super) struct Question {
     pub loading: Option<Loading>,
     /// Whether processes are amid running it.
     pub amid: bool,
-    /// Whether it was read before, and is to be read all the same.
-    pub again: bool,
+    /// What was read before, and is to be read all the same.
+    pub again: Vec<Key>,
     /// The processes that have it mapped already, if nobody was held.
     pub unforeseen: BTreeSet<u32>,
     /// Since when somebody waits.
@@ -49,6 +51,11 @@ pub(super) struct Answer {
     pub seen: Vec<Candidate>,
     /// How long it had to wait, if that was too long: it may have begun to run.
     pub late: Option<Duration>,
+    /// Since when somebody waits whose run is to be counted from its beginning.
+    pub since: Option<Instant>,
+    /// What is to be asked where it turns out that it had begun to run before it was armed: `None` where the plan is good
+    /// for parts of runs too.
+    pub part: Option<Question>,
     /// Those of the [`Question`].
     pub unforeseen: BTreeSet<u32>,
 }
@@ -63,16 +70,19 @@ pub(super) fn read_files(
 ) {
     let files = setup.files();
     for Question { key, object, loading, amid, again, unforeseen, since } in asked {
-        if again {
-            known.remove(&key);
-        }
+        again.iter().for_each(|key| _ = known.remove(key));
         if known.len() > MAX_KNOWN {
             // Files are read again, and not armed twice.
             known.clear();
         }
         let path = object.path.clone();
         let search = loading.as_ref().map_or_else(|| setup.search.clone(), |loading| loading.search(setup));
-        let more = loading.map(|loading| libraries(setup, &object, &loading, console)).unwrap_or_default();
+        let more = loading.as_ref().map(|loading| libraries(setup, &object, loading, console)).unwrap_or_default();
+        let mut part =
+            (!amid && setup.scope == Scope::Whole).then(|| object.file.try_clone().ok()).flatten().map(|file| {
+                let object = Candidate { path: path.clone(), file };
+                Question { key, object, loading, amid: true, again: Vec::new(), unforeseen: BTreeSet::new(), since }
+            });
         let mut candidates = vec![object];
         candidates.extend(more);
         candidates.retain(|candidate| {
@@ -87,12 +97,14 @@ pub(super) fn read_files(
         };
         let mut objects = read(copies(), if amid { Scope::Part } else { setup.scope });
         let time = since.elapsed();
-        let late = (time > PATIENCE && !amid).then_some(time);
+        let late = (time > patience() && !amid).then_some(time);
         if late.is_some() && !objects.prepared.is_empty() {
             // Its beginning is not counted.
             objects = read(copies(), Scope::Part);
+            part = None;
         }
-        if answers.send(Answer { key, path, objects, seen: candidates, late, unforeseen }).is_err() {
+        let since = (late.is_none() && !amid).then_some(since);
+        if answers.send(Answer { key, path, objects, seen: candidates, late, since, part, unforeseen }).is_err() {
             return;
         }
     }

@@ -139,7 +139,8 @@ impl Follow {
                 continue;
             }
             let (loading, since) = (None, Instant::now());
-            let question = Question { key, object, loading, amid: true, again: false, unforeseen: processes, since };
+            let again = Vec::new();
+            let question = Question { key, object, loading, amid: true, again, unforeseen: processes, since };
             if self.unforeseen_questions.send(question).is_ok() {
                 self.unforeseen.asked += 1;
             }

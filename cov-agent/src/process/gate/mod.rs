@@ -20,11 +20,30 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use wire::Message;
 
 /// What the gate's process is called: the agent's program, run under this name, is the gate.
 const NAME: &str = "cov-agent-gate";
+
+/// How long an exec waits for the agent at the most. With what the gate itself takes, every exec is
+/// answered within 500 ms.
+const PATIENCE: Duration = Duration::from_millis(450);
+
+/// Sets another time, in milliseconds, for tests of what is held: it says nothing to a release build. What they assert
+/// holds on a machine that is busy with other tests too only where the agent is waited for.
+const PATIENCE_OF_TESTS: &str = "COV_TEST_PATIENCE_MS";
+
+/// How long an exec waits for the agent at the most.
+#[must_use]
+pub fn patience() -> Duration {
+    static PATIENCE_HERE: LazyLock<Duration> = LazyLock::new(|| {
+        let set = if cfg!(debug_assertions) { std::env::var(PATIENCE_OF_TESTS).ok() } else { None };
+        set.and_then(|text| text.parse().ok()).map_or(PATIENCE, Duration::from_millis)
+    });
+    *PATIENCE_HERE
+}
 
 /// Which content of which file: device, inode, size, time of the last write and of the last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -174,6 +193,7 @@ impl Gate {
         let process = Command::new(program)
             .arg0(NAME)
             .env_clear()
+            .envs(std::env::var_os(PATIENCE_OF_TESTS).map(|set| (PATIENCE_OF_TESTS, set)))
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())

@@ -3,7 +3,7 @@
 use super::known::Known;
 use super::marks::Marks;
 use super::wire::{self, Message};
-use super::{Key, Remember, sys};
+use super::{Key, Remember, patience, sys};
 use nix::fcntl::OFlag;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -14,11 +14,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long an exec waits for the agent at the most. With what the gate itself takes, every exec is
-/// answered within 500 ms.
-const PATIENCE: Duration = Duration::from_millis(450);
 /// Execs that wait at the same time; one more is let go.
 const WAITING: usize = 256;
 /// Execs that are remembered: the kernel asks about the opening of their file right after the exec.
@@ -161,13 +158,13 @@ impl Gate<'_> {
     fn let_go_who_waited_long_enough(&mut self) -> Option<Timespec> {
         let now = Instant::now();
         // They wait in the order in which they came.
-        let over = self.waiting.iter().take_while(|one| now.duration_since(one.since) >= PATIENCE).count();
+        let over = self.waiting.iter().take_while(|one| now.duration_since(one.since) >= patience()).count();
         for one in self.waiting.drain(..over) {
             let _ = sys::allow(self.group, &one.file);
             self.unanswered = self.unanswered.saturating_add(1);
         }
         let oldest = self.waiting.first()?;
-        let left = PATIENCE.saturating_sub(now.duration_since(oldest.since));
+        let left = patience().saturating_sub(now.duration_since(oldest.since));
         Timespec::try_from(left).ok()
     }
 
@@ -255,7 +252,7 @@ impl Gate<'_> {
             self.unread_since = None;
             return false;
         }
-        self.unread_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
+        self.unread_since.get_or_insert_with(Instant::now).elapsed() >= patience()
     }
 
     /// Asks the agent about an exec, if it is to be asked and can be. The exec waits under `next_id`.
