@@ -2,7 +2,10 @@
 
 use cov_tests::{Agent, Build, Contexts, Outcome, Project, fixture, kernel, scratch};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// All that a run of kinds.c counts, with the child that it forks amid its loop.
 fn kind(kind: &str, rounds: u64) -> BTreeMap<u32, u64> {
@@ -289,6 +292,59 @@ fn a_library_in_cpp() {
         let dir = scratch();
         compare(&Project::esaxx().compile(dir.path(), "esaxx", &["-O1"]));
     }
+}
+
+/// Counts for each character that it is given.
+const TALKER: &str = "#include <stdio.h>
+int main(int argc, char **argv) {
+    int sum = argc;
+    puts(argv[1]);
+    for (int c; fflush(stdout), (c = getchar()) != EOF; puts(\"done\"))
+        for (int i = 0; i < 20000; i++)
+            sum += i & c;
+    return sum == 0;
+}
+";
+
+/// Results on the way add up to no more than there was, and what had stopped is told once.
+#[test]
+fn results_on_the_way() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    std::fs::write(dir.path().join("talker.c"), TALKER).unwrap();
+    Build::with("gcc", dir.path()).args(["-g", "-o", "talker", "talker.c"]).run();
+    let object = format!("{}/**", dir.path().canonicalize().unwrap().display());
+    let agent = Agent::watch(&[&["--object", &object, "--context-from=arg:1"], BUDGET].concat()).start();
+    let mut command = Command::new(dir.path().join("talker"));
+    let mut talker = command.arg("hot").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(talker.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "hot");
+    let json = agent.output_dir().join("coverage.json");
+    for _ in 0..3 {
+        for _ in 0..4 {
+            talker.stdin.as_mut().unwrap().write_all(b"w").unwrap();
+            assert_eq!(said.next().unwrap().unwrap(), "done");
+        }
+        let modified = || std::fs::metadata(&json).and_then(|file| file.modified()).ok();
+        let (before, begun) = (modified(), Instant::now());
+        while modified() == before {
+            // One that comes while results are written is not heard.
+            agent.signal(libc::SIGUSR1);
+            assert!(begun.elapsed() < Duration::from_secs(20), "no results");
+            std::thread::yield_now();
+        }
+    }
+    drop(talker.stdin.take());
+    assert!(talker.wait().unwrap().success());
+    agent.signal(libc::SIGTERM);
+    let outcome = agent.finish();
+    let counts = [(2, 1), (3, 1), (4, 1), (5, 13), (6, 12 * 20_001), (7, 12 * 20_000), (8, 1), (9, 1)];
+    check(&outcome, "talker.c", &[("hot".to_owned(), counts.into())].into());
+    assert!(bounds(&outcome, "talker.c")["hot"].contains(&7), "{}", outcome.stderr());
+    let stopped = outcome.json["cov_agent"]["losses"]["disarmed-counters"]["count"].as_u64().unwrap();
+    assert!((1..=6).contains(&stopped), "{}", outcome.stderr());
 }
 
 /// Tests within a program: all probes stay, and who wants them to go is told.

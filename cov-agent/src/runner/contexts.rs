@@ -97,6 +97,11 @@ impl Contexts {
         self.stops = Some(stops);
     }
 
+    /// Adds the counters of an object that have stopped in any context.
+    pub(super) fn add_stops(&self, object: ArmedId, all: &mut Frozen) {
+        self.frozen.range((object, 0)..=(object, Name::MAX)).for_each(|(_, frozen)| all.stop_too(frozen));
+    }
+
     /// Takes note of what is new, and of what is over.
     pub(super) fn update(&mut self, kernel: &mut impl Kernel) -> Result<(), ProbeError> {
         for news in kernel.news() {

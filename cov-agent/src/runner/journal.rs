@@ -328,7 +328,7 @@ impl Interrupted {
                     let amid = cut || cut_mark(directory, name).exists();
                     let record = if amid { record::record_amid } else { record::record };
                     let contexts = contexts.of_object(name, &measured.frozen);
-                    record(collector, &measured, Counts::whole(&counters), &contexts);
+                    record(collector, &measured, Counts::whole(&counters, measured.frozen.len()), &contexts);
                 }
                 Err(error) => {
                     collector.losses_mut().add_detail(LossKind::UnattachedObjects, error.to_string());

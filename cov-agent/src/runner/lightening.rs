@@ -20,6 +20,13 @@ impl ArmedObject {
         let stops = disarmer.map(|disarmer| disarmer.frozen(self.id)).filter(|stops| !stops.is_empty());
         self.measured.frozen = stops.unwrap_or_else(|| std::mem::take(&mut self.measured.frozen));
     }
+
+    /// How many counters have stopped, in contexts or not, since this was asked last.
+    pub(super) fn new_stops(&mut self, contexts: Option<&Contexts>) -> usize {
+        let mut all = self.measured.frozen.clone();
+        contexts.into_iter().for_each(|contexts| contexts.add_stops(self.id, &mut all));
+        all.len().saturating_sub(std::mem::replace(&mut self.told_stops, all.len()))
+    }
 }
 
 impl<K: Kernel> CoverageTestRunner<K> {

@@ -100,6 +100,8 @@ struct ArmedObject {
     told: Vec<u64>,
     /// What copies of it counted, which are recorded with it.
     copies: Vec<u64>,
+    /// How many counters had stopped then.
+    told_stops: usize,
     /// Counters of threads that stopped for good amid its code, which stand behind its own.
     stopped: Vec<u64>,
 }
@@ -191,6 +193,7 @@ impl<K: Kernel> CoverageTestRunner<K> {
                 measured,
                 told: Vec::new(),
                 copies: Vec::new(),
+                told_stops: 0,
                 stopped: Vec::new(),
             });
         }
@@ -277,11 +280,12 @@ impl<K: Kernel> CoverageTestRunner<K> {
         let mut object = self.armed.swap_remove(at);
         object.let_go(self.disarmer.as_ref(), self.contexts.as_mut());
         let counters = self.kernel.detach(object.id)?;
+        let stopped = object.new_stops(self.contexts.as_ref());
         let contexts = match &mut self.contexts {
             Some(contexts) => contexts.take_object(&mut self.kernel, object.id)?,
             None => Vec::new(),
         };
-        let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+        let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters), stopped };
         record(&self.collector, &object.measured, counts, &contexts);
         Ok(())
     }
@@ -312,7 +316,8 @@ impl<K: Kernel> CoverageTestRunner<K> {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
                     object.take_frozen(self.disarmer.as_ref());
-                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+                    let stopped = object.new_stops(self.contexts.as_ref());
+                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters), stopped };
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
                     record::record(&self.collector, &object.measured, counts, &contexts);
                     object.told = counters;
@@ -352,12 +357,13 @@ impl<K: Kernel> CoverageTestRunner<K> {
             outcome = contexts.finish(&mut self.kernel);
             contexts.lose(&self.collector);
         }
-        for object in std::mem::take(&mut self.armed) {
+        for mut object in std::mem::take(&mut self.armed) {
             match self.kernel.counters(object.id) {
                 Ok(counters) => {
                     let contexts = self.contexts.as_mut().map(|contexts| contexts.take(object.id)).unwrap_or_default();
                     self.hits.add(&object.measured.plan, &counters, &contexts);
-                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters) };
+                    let stopped = object.new_stops(self.contexts.as_ref());
+                    let counts = Counts { new: &object.untold(&counters), all: &object.all(&counters), stopped };
                     record::record(&self.collector, &object.measured, counts, &contexts);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),

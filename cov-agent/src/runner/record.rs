@@ -21,12 +21,14 @@ pub(super) struct Counts<'a> {
     pub(super) new: &'a [u64],
     /// What was counted in all.
     pub(super) all: &'a [u64],
+    /// How many counters have stopped since then, in contexts or not.
+    pub(super) stopped: usize,
 }
 
 impl<'a> Counts<'a> {
-    /// Nothing was recorded before.
-    pub(super) fn whole(all: &'a [u64]) -> Self {
-        Self { new: all, all }
+    /// Nothing was recorded before, and so many counters have stopped.
+    pub(super) fn whole(all: &'a [u64], stopped: usize) -> Self {
+        Self { new: all, all, stopped }
     }
 }
 
@@ -43,7 +45,7 @@ pub(super) struct ContextHits {
 /// Records what the counters of `object` say of its lines; and those of hits in contexts, which are not among them.
 pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: Counts<'_>, contexts: &[ContextHits]) {
     let Measured { plan, frozen, .. } = object;
-    let Counts { new: counters, all } = counts;
+    let Counts { new: counters, all, stopped } = counts;
     collector.object(plan.object.to_string(), object.path.display().to_string());
     let files = Files::new(collector, &plan.files, &plan.object.to_string());
     let mut inconsistent = 0u64;
@@ -81,11 +83,9 @@ pub(super) fn record(collector: &CoverageCollector, object: &Measured, counts: C
             file.lock().unmeasurable(line.line, line.reason.to_string());
         }
     }
-    let mut stopped = frozen.clone();
-    contexts.iter().for_each(|context| stopped.stop_too(&context.frozen));
-    if !stopped.is_empty() && counters == all {
+    if stopped > 0 {
         let mut losses = collector.losses_mut();
-        losses.add(LossKind::DisarmedCounters, stopped.len() as u64);
+        losses.add(LossKind::DisarmedCounters, stopped as u64);
         losses.describe(LossKind::DisarmedCounters, BEYOND);
     }
     if inconsistent > 0 {

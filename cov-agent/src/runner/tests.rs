@@ -365,7 +365,7 @@ fn what_stopped_in_a_context_has_lower_bounds_there() {
     let runner = runner(Fake::default());
     let measured = Measured { path: "/bin/a".into(), plan: plan.clone(), dead: BTreeSet::new(), frozen: frozen(&[]) };
     let counters = [1, 0, 0];
-    record::record(&runner.collector, &measured, Counts::whole(&counters), &contexts);
+    record::record(&runner.collector, &measured, Counts::whole(&counters, 2), &contexts);
     let snapshot = finish(runner);
     let (exact, least) = (ExecutionCounter::exact, ExecutionCounter::at_least);
     let of = |name| {
