@@ -82,4 +82,19 @@ mod tests {
             assert_eq!(exit.code(), code, "{exit:?}");
         }
     }
+
+    /// The page of the manual has a row for each code, and no other.
+    #[test]
+    fn the_manual_explains_each_code() {
+        const PAGE: &str = include_str!("../../../docs/src/reference/exit-codes.md");
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).map(|(code, _)| code);
+        let numbers: Vec<u8> = rows.filter_map(|code| code.parse().ok()).collect();
+        let codes = |source: &str| {
+            let (_, body) = source.split_once("fn code(self)").unwrap_or_default();
+            let (body, _) = body.split_once("Self::Program(status)").unwrap_or_default();
+            body.split("=> ").skip(1).filter_map(|arm| arm.split(',').next()?.parse().ok()).collect::<Vec<u8>>()
+        };
+        assert_eq!(numbers, codes(include_str!("exit.rs")));
+        assert!(PAGE.contains("| the program's own | ") && PAGE.contains("| 128 + N | "));
+    }
 }

@@ -242,6 +242,17 @@ mod tests {
         assert_eq!(sorted, slugs);
     }
 
+    /// Lists that tests go through have every variant: as many as there are names.
+    #[test]
+    fn all_are_all() {
+        let names = |source: &str, function: &str| {
+            let (_, body) = source.split_once(function).unwrap();
+            body.split_once("\n    }\n").unwrap().0.matches("=> \"").count()
+        };
+        assert_eq!(names(include_str!("message.rs"), "pub fn as_str(self)"), Slug::ALL.len());
+        assert_eq!(names(include_str!("../coverage/losses.rs"), "pub fn slug(self)"), LossKind::ALL.len());
+    }
+
     #[test]
     fn the_manual_explains_each_loss() {
         const PAGE: &str = include_str!("../../../docs/src/how-to/troubleshooting.md");

@@ -3,6 +3,7 @@
 mod docs;
 mod files;
 mod modules;
+mod wordings;
 
 use crate::shell::{command, output};
 use anyhow::{Result, bail};
@@ -16,6 +17,7 @@ pub(crate) fn run() -> Result<()> {
     modules::check(&architecture, &files, &mut faults)?;
     files::check(&files, &mut faults)?;
     docs::check(&files, &mut faults)?;
+    wordings::check(&files, &mut faults)?;
     if faults.is_empty() {
         return Ok(());
     }
