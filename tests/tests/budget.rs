@@ -210,6 +210,11 @@ fn where_writing_is_refused() {
     let (json, stderr) = run(&["--lines-only", "--verbose"], "$0 5000; $0 5000; $0 5000");
     assert!(stderr.contains("they went for later ones only (not-disarmed)"), "{stderr}");
     assert_eq!(counts(&json).keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
+
+    // A later context needs them all.
+    let (json, stderr) = run(&["--lines-only", "--context-from=arg:1"], "$0 5000; $0 5000");
+    assert!(stderr.contains("with contexts all stay (not-disarmed)"), "{stderr}");
+    assert_eq!(counts(&json).keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
 }
 
 /// A real program, optimised.

@@ -21,7 +21,7 @@ use held::Held;
 use object::Object;
 use relink::Relinker;
 use rustix::event::{PollFd, PollFlags, poll};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, PipeReader, PipeWriter};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,7 +101,7 @@ impl Disarmer {
             lingering,
             shared: shared.clone(),
             ledger: budget.map(Ledger::new),
-            lightened: HashSet::new(),
+            lightened: HashMap::new(),
             held: Held::new(),
             resting: HashMap::new(),
             first: None,
@@ -207,8 +207,8 @@ struct Answers {
     lingering: Lingering,
     /// What processes spend on hits, where that is limited.
     ledger: Option<Ledger>,
-    /// Processes, in contexts, of which sites were taken because they spent too much.
-    lightened: HashSet<(u32, u32)>,
+    /// Processes of which sites were taken because they spent too much, and in which contexts that was last.
+    lightened: HashMap<u32, u32>,
     /// Where contexts are told apart.
     held: Held,
     /// Processes that are left alone, and since when.

@@ -77,7 +77,8 @@ impl Answers {
         let has_stopped = |n: usize, index| {
             objects.get(n).is_some_and(|(_, object)| stopped(object, context).binary_search(&index).is_ok())
         };
-        let all = self.lightened.insert((pid, context)) || site.is_some_and(|(n, index)| has_stopped(n, index));
+        let first = self.lightened.insert(pid, context) != Some(context);
+        let all = first || site.is_some_and(|(n, index)| has_stopped(n, index));
         for (n, (id, object)) in objects.iter().enumerate() {
             let mut gone = self.stop(context, *id, object, chosen.remove(&n).unwrap_or_default());
             if all {
