@@ -134,17 +134,22 @@ impl Requests {
         self.in_contexts.is_some()
     }
 
-    /// The first `slots` counters of an object in the context `context`, as they are now. Looks each up on its own.
+    /// The counters `slots` of an object in the context `context`, as they are now. Looks each up on its own.
     ///
     /// # Errors
     /// When the kernel fails.
-    pub fn in_context(&self, context: u32, object: ArmedId, slots: u32) -> Result<Vec<u64>, ProbeError> {
+    pub fn in_context(
+        &self,
+        context: u32,
+        object: ArmedId,
+        slots: impl Iterator<Item = u32>,
+    ) -> Result<Vec<u64>, ProbeError> {
         let Some(counters) = &self.in_contexts else { return Ok(Vec::new()) };
         let of = |slot| match counters.get(&Key(ContextKey { context, object: object.0, slot }), 0) {
             Err(MapError::KeyNotFound) => Ok(0),
             count => count.map_err(|error| ProbeError::of("reading a counter of a context", error)),
         };
-        (0..slots).map(of).collect()
+        slots.map(of).collect()
     }
 
     /// Whether the process `pid` is counted now.

@@ -45,8 +45,8 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct InContext {
     pub(super) frozen: Frozen,
-    /// The hits of the plan's sites when they were looked at last.
-    pub(super) looked: Vec<u64>,
+    /// The counters when they were looked at last, by slot.
+    pub(super) counters: Vec<u64>,
 }
 
 impl Known {
@@ -212,10 +212,10 @@ mod tests {
             |known: &Known| known.stopped().map(|(context, frozen)| (context, has(frozen))).collect::<Vec<_>>();
         assert_eq!(stopped(&known), [(4, vec![2, 5]), (7, vec![3])]);
         assert_eq!((has(&known.frozen(0)), has(&known.frozen(3))), (vec![1], vec![]));
-        known.in_context(4).looked.push(8);
+        known.in_context(4).counters.push(8);
         known.forget(4);
         assert_eq!(stopped(&known), [(7, vec![3])]);
-        assert!(known.in_context(4).frozen.is_empty() && known.in_context(4).looked.is_empty());
+        assert!(known.in_context(4).frozen.is_empty() && known.in_context(4).counters.is_empty());
         assert_eq!(has(&known.anywhere()), [1, 2, 3, 5], "what is over may have lower bounds");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Answers;
 use super::object::{Budgeted, InContext, Known, Object};
-use crate::plan::{SlotId, needed};
+use crate::plan::{Site, SlotId, needed};
 use crate::probe::{ArmedId, Asked, Requests};
 use crate::process::{Foreign, cpu_time, threads};
 use crate::runner::journal;
@@ -37,7 +37,9 @@ impl Answers {
         if let Some(keep) = verdict.keep {
             self.lighten(asked, keep);
             // What was spent until now says nothing of what is left.
-            self.shared.all().iter().for_each(|(id, object)| drop(self.hits_since(asked.context, *id, object)));
+            if asked.context == 0 {
+                self.shared.all().iter().for_each(|(id, object)| drop(self.hits_since(0, *id, object)));
+            }
             if let (Some((cpu, hits)), Some(ledger)) = (spent(&self.requests), &mut self.ledger) {
                 verdict = ledger.look(asked.pid, cpu, hits);
             }
@@ -80,7 +82,7 @@ impl Answers {
         let first = self.lightened.insert(pid, context) != Some(context);
         let all = first || site.is_some_and(|(n, index)| has_stopped(n, index));
         for (n, (id, object)) in objects.iter().enumerate() {
-            let mut gone = self.stop(context, *id, object, chosen.remove(&n).unwrap_or_default());
+            let mut gone = self.stop(context, object, chosen.remove(&n).unwrap_or_default());
             if all {
                 gone.extend(stopped(object, context));
             }
@@ -88,16 +90,19 @@ impl Answers {
                 gone.iter().filter_map(|&index| object.sites().get(index)).map(|site| site.offset.0).collect();
             if !offsets.is_empty() {
                 self.remove_at((pid, context), object, &offsets);
+                self.look_again(context, *id, object, &gone);
             }
         }
     }
 
     /// Takes note that sites are about to stop counting in some processes of a context. Gives those that may: those of the
     /// others are still needed there.
-    fn stop(&self, context: u32, id: ArmedId, object: &Object, mut sites: BTreeSet<usize>) -> BTreeSet<usize> {
+    fn stop(&self, context: u32, object: &Object, mut sites: BTreeSet<usize>) -> BTreeSet<usize> {
         let Some(budgeted) = object.budgeted.as_ref().filter(|_| !sites.is_empty()) else { return BTreeSet::new() };
         let (plan, mut known) = (&budgeted.plan, budgeted.known());
-        let counters = || self.counters(context, id, object);
+        // Those of a context were read just now, each by a call of the kernel; they only grow.
+        let looked = known.in_context(context).counters.clone();
+        let counters = || if context == 0 { object.links.counters() } else { looked.clone() };
         let slots = |index: &usize| object.sites().get(*index).into_iter().flat_map(|site| slots_of(site.observe));
         let mut still = needed(plan, &counters(), known.spare.as_ref());
         if known.spare.is_none() && sites.iter().flat_map(slots).any(|slot| still.contains(&slot)) {
@@ -133,7 +138,9 @@ impl Answers {
     fn counters(&self, context: u32, id: ArmedId, object: &Object) -> Vec<u64> {
         match (context, &object.budgeted) {
             (0, _) => object.links.counters(),
-            (_, Some(Budgeted { plan, .. })) => self.requests.in_context(context, id, plan.slots).unwrap_or_default(),
+            (_, Some(Budgeted { plan, .. })) => {
+                self.requests.in_context(context, id, 0..plan.slots).unwrap_or_default()
+            }
             (_, None) => Vec::new(),
         }
     }
@@ -141,13 +148,33 @@ impl Answers {
     /// How often each site of the plan was hit in a context since the last call.
     fn hits_since(&self, context: u32, id: ArmedId, object: &Object) -> Vec<u64> {
         let Some(budgeted) = &object.budgeted else { return Vec::new() };
-        let counters = self.counters(context, id, object);
-        let hits = |slot: SlotId| counters.get(slot.0 as usize).copied().unwrap_or(0);
+        let now = self.counters(context, id, object);
+        let then = std::mem::replace(&mut budgeted.known().in_context(context).counters, now.clone());
+        let hits = |counters: &[u64], site: &Site| {
+            let of = |slot: SlotId| counters.get(slot.0 as usize).copied().unwrap_or(0);
+            slots_of(site.observe).map(of).fold(0, u64::saturating_add)
+        };
         let sites = budgeted.plan.sites.iter();
-        let now: Vec<u64> = sites.map(|site| slots_of(site.observe).map(hits).fold(0, u64::saturating_add)).collect();
-        let then = std::mem::replace(&mut budgeted.known().in_context(context).looked, now.clone());
-        let then = then.into_iter().chain(std::iter::repeat(0));
-        now.into_iter().zip(then).map(|(now, then)| now.saturating_sub(then)).collect()
+        sites.map(|site| hits(&now, site).saturating_sub(hits(&then, site))).collect()
+    }
+
+    /// Forgets what sites were hit in a context until now that have gone from a process.
+    fn look_again(&self, context: u32, id: ArmedId, object: &Object, gone: &BTreeSet<usize>) {
+        let Some(budgeted) = object.budgeted.as_ref().filter(|_| context != 0) else { return };
+        let slots: Vec<u32> = gone
+            .iter()
+            .filter_map(|&index| object.sites().get(index))
+            .flat_map(|site| slots_of(site.observe))
+            .map(|slot| slot.0)
+            .collect();
+        let Ok(now) = self.requests.in_context(context, id, slots.iter().copied()) else { return };
+        let mut known = budgeted.known();
+        let counters = &mut known.in_context(context).counters;
+        for (slot, now) in slots.into_iter().zip(now) {
+            if let Some(counter) = counters.get_mut(slot as usize) {
+                *counter = now;
+            }
+        }
     }
 
     /// Arms the spare sites of an object. Gives the counters of those that the kernel refuses; `None` if it arms nothing.
