@@ -2,6 +2,7 @@
 //! written, whoever is killed.
 
 use cov_tests::{Agent, Build, agent_path, fixture, kernel, scratch};
+use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -110,6 +111,32 @@ fn deadly_signals_to_the_agent_reach_the_program() {
         assert_eq!((rest.as_str(), status.code()), ("", Some(128 + signal)), "{errors}");
         assert_eq!(count(agent.output_dir(), "byte"), Some(5));
         assert_eq!(count(agent.output_dir(), "end"), Some(0));
+    }
+}
+
+/// A suite that is interrupted keeps what its tests had run until then, each for itself.
+#[test]
+fn an_interrupted_suite_keeps_its_contexts() {
+    if !kernel() {
+        return;
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let dir = scratch();
+        let mut agent = Agent::test_with(&["--include", "**", "-q"], &build(dir.path())).arg("catch nothing");
+        let mut talk = Conversation::start(agent.command());
+        talk.echo(5);
+        send(talk.pid(), signal);
+        assert_eq!(talk.line(), "");
+        let (_, status, errors) = talk.end();
+        assert_eq!(status.code(), Some(128 + signal), "{errors}");
+        assert_eq!(count(agent.output_dir(), "byte"), Some(5));
+        let json: Value =
+            serde_json::from_slice(&std::fs::read(agent.output_dir().join("coverage.json")).unwrap()).unwrap();
+        let (_, file) = json["files"].as_object().unwrap().iter().find(|(path, _)| path.ends_with("echo.c")).unwrap();
+        let contexts = file["cov_agent"]["contexts"].as_object().unwrap();
+        let named: Vec<_> = contexts.iter().filter(|(name, _)| name.contains("echo")).collect();
+        assert_eq!(named.len(), 1, "{contexts:?}");
+        assert!(named[0].1["counts"].as_object().unwrap().values().any(|count| *count == 5), "{contexts:?}");
     }
 }
 

@@ -51,11 +51,7 @@ pub(super) fn render(figures: &Figures) -> String {
     section("Hits", "In the same runs; time beyond the agent's own, for each hit:", &table::hits(programs));
     section("Execs", "What the gate costs those who start programs, 10 000 of them a minute:", &execs.render());
     if !python.is_empty() {
-        section(
-            "Lines of Python",
-            "The tests of boltons, 519 of them, which sleep for a part of the time:",
-            &Python::render(python),
-        );
+        section("Lines of Python", "The tests of boltons but for those that wait for a time:", &Python::render(python));
     }
     for grown in linear {
         let title = format!("More {}: {}", grown.of, grown.what);
