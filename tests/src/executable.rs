@@ -36,4 +36,5 @@ pub fn agent_command() -> Command {
 }
 
 /// The variable that sets in a debug build how many milliseconds an exec waits, and its value in tests.
-pub const PATIENCE: (&str, &str) = ("COV_TEST_PATIENCE_MS", "20000");
+/// No longer than that, since all of the machine waits for an agent that is slow.
+pub const PATIENCE: (&str, &str) = ("COV_TEST_PATIENCE_MS", "5000");
