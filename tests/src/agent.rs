@@ -27,11 +27,24 @@ pub struct Agent {
 /// What the line begins with that the agent prints when its probes are armed.
 const ATTACHED: [&str; 2] = ["cov-agent: attached", "cov-agent: watching"];
 
+/// The agent's process. It is told to end where a test fails before it has.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let process = self.0.id().cast_signed();
+            [libc::SIGTERM, libc::SIGCONT].into_iter().for_each(|signal| send(process, signal));
+        }
+    }
+}
+
 /// An agent that has armed its probes.
 #[derive(Debug)]
 pub struct Attached {
     agent: Agent,
-    child: Child,
+    process: Process,
     stderr: BufReader<ChildStderr>,
     said: String,
 }
@@ -40,7 +53,7 @@ pub struct Attached {
 #[derive(Debug)]
 pub struct Talk {
     agent: Agent,
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     heard: String,
@@ -183,7 +196,7 @@ impl Agent {
                 return Err(said);
             }
         }
-        Ok(Attached { agent: self, child, stderr, said })
+        Ok(Attached { agent: self, process: Process(child), stderr, said })
     }
 
     /// Starts it with its input and output in the test's hand.
@@ -195,7 +208,7 @@ impl Agent {
         let command = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Talk { agent: self, child, stdin, stdout, heard: String::new() }
+        Talk { agent: self, process: Process(child), stdin, stdout, heard: String::new() }
     }
 
     /// Runs it to its end and reads what it wrote.
@@ -236,7 +249,7 @@ impl Talk {
     /// The agent's process id.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Sends the agent a signal.
@@ -286,7 +299,9 @@ impl Talk {
     pub fn finish(mut self) -> Outcome {
         drop(self.stdin.take());
         self.stdout.read_to_string(&mut self.heard).unwrap();
-        let Output { status, stderr, .. } = self.child.wait_with_output().unwrap();
+        let mut stderr = Vec::new();
+        self.process.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+        let status = self.process.0.wait().unwrap();
         self.agent.collect(Output { status, stdout: self.heard.into_bytes(), stderr })
     }
 }
@@ -295,7 +310,7 @@ impl Attached {
     /// The agent's process id.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Sends it a signal.
@@ -318,7 +333,7 @@ impl Attached {
     /// Where that is nothing.
     #[must_use]
     pub fn kill(mut self) -> Outcome {
-        self.child.kill().unwrap();
+        self.process.0.kill().unwrap();
         self.finish()
     }
 
@@ -329,7 +344,7 @@ impl Attached {
     #[must_use]
     pub fn finish(mut self) -> Outcome {
         self.stderr.read_to_string(&mut self.said).unwrap();
-        let status = self.child.wait().unwrap();
+        let status = self.process.0.wait().unwrap();
         self.agent.collect(Output { status, stdout: Vec::new(), stderr: self.said.into_bytes() })
     }
 }
