@@ -5,7 +5,9 @@ use cov_tests::{
     work,
 };
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -168,6 +170,43 @@ fn results_at_intervals_and_a_service_manager_that_listens() {
     hear("STOPPING=1");
     let outcome = agent.finish();
     assert_eq!(outcome.coverage.file("work.c").lines, work(1, 4), "{}", outcome.stderr());
+}
+
+/// Whether something is true of what a file of the kernel's says, sooner or later.
+fn wait_until(path: &str, is_so: impl Fn(&str) -> bool) {
+    let begun = Instant::now();
+    while !is_so(&std::fs::read_to_string(path).unwrap()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{path}");
+        std::thread::yield_now();
+    }
+}
+
+/// Who asks for results while the last are being written gets them afterwards.
+#[test]
+fn results_that_are_asked_for_while_others_are_written() {
+    if !kernel() {
+        return;
+    }
+    let dir = scratch();
+    let program = compile(dir.path(), "c/work.c", "work", &[]);
+    let agent = Agent::watch(&below(dir.path())).start();
+    let output = File::open(agent.output_dir()).unwrap();
+    let inode = format!(":{} ", output.metadata().unwrap().ino());
+    output.lock().unwrap();
+    run(&program, 2);
+    agent.signal(libc::SIGUSR1);
+    wait_until("/proc/locks", |locks| locks.lines().any(|line| line.contains("->") && line.contains(&inode)));
+    run(&program, 3);
+    agent.signal(libc::SIGUSR1);
+    let pending = |status: &str| {
+        let set = status.lines().find_map(|line| line.strip_prefix("ShdPnd:\t")).unwrap();
+        u64::from_str_radix(set, 16).unwrap() >> (libc::SIGUSR1 - 1) & 1 == 1
+    };
+    wait_until(&format!("/proc/{}/status", agent.id()), |status| !pending(status));
+    output.unlock().unwrap();
+    wait_for_results(&agent, &work(2, 5));
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.finish().coverage.file("work.c").lines, work(2, 5));
 }
 
 #[test]

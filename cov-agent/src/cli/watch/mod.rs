@@ -22,8 +22,10 @@ use notify::Notify;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
-use std::thread::{Scope as Threads, ScopedJoinHandle};
+use std::sync::Arc;
+use std::thread::Scope as Threads;
 use std::time::Duration;
+use tokio::sync::Notify as Wake;
 
 /// How often objects that nobody runs any more are let go.
 const TIDY: Duration = Duration::from_secs(60);
@@ -60,7 +62,9 @@ pub(super) fn run(args: &WatchArgs, settings: &Settings, console: Console) -> Re
         track(&look(&matching).0, &mut measurement)?;
         console.note("watching; ends with SIGTERM, writes with SIGUSR1");
         notify.say("READY=1");
-        let writer = Writer { threads, setup: &setup, settings, output: &output, console, run: &run, last: None };
+        let (done, writes, again) = (Arc::default(), false, false);
+        let output = &output;
+        let writer = Writer { threads, setup: &setup, settings, output, console, run: &run, done, writes, again };
         let ended = wait(&mut nobody, args.interval, &notify, follow, &mut measurement, writer);
         block_on(ended).and_then(|ended| ended).map_err(|e| failed("waiting", &e))
     });
@@ -108,13 +112,28 @@ struct Writer<'scope, 'env> {
     output: &'scope crate::format::output::OutputDir<'scope>,
     console: Console,
     run: &'scope Run,
-    last: Option<ScopedJoinHandle<'scope, ()>>,
+    /// Told when results were written.
+    done: Arc<Wake>,
+    /// Whether they are being written.
+    writes: bool,
+    /// Whether they are wanted once more, as they are then.
+    again: bool,
+}
+
+/// Wakes who waits, at the latest when a thread panics.
+struct Waking(Arc<Wake>);
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Writer<'_, '_> {
     fn write(&mut self, measurement: &mut Measurement<'_>, notify: &Notify) {
-        if self.last.as_ref().is_some_and(|last| !last.is_finished()) {
+        if self.writes {
             self.console.detail("the last results are still being written");
+            self.again = true;
             return;
         }
         let snapshot = match measurement.snapshot(self.run.clone()) {
@@ -123,11 +142,22 @@ impl Writer<'_, '_> {
         };
         notify.say(&format!("STATUS={} source files, {} probes", snapshot.files().len(), measurement.probes()));
         let (setup, settings, output, console) = (self.setup, self.settings, self.output, self.console);
-        self.last = Some(self.threads.spawn(move || {
+        let waking = Waking(Arc::clone(&self.done));
+        self.writes = true;
+        self.threads.spawn(move || {
+            let _waking = waking;
             if let (_, Err(error)) = super::measure::write(snapshot, setup, settings, output, console) {
                 console.warning(&error);
             }
-        }));
+        });
+    }
+
+    /// The results were written.
+    fn go_on(&mut self, measurement: &mut Measurement<'_>, notify: &Notify) {
+        self.writes = false;
+        if std::mem::take(&mut self.again) {
+            self.write(measurement, notify);
+        }
     }
 }
 
@@ -141,6 +171,7 @@ async fn wait(
 ) -> io::Result<()> {
     let console = writer.console;
     let mut follow = Some(follow);
+    let done = Arc::clone(&writer.done);
     let [mut write, mut alive, mut tidy] = [interval, notify.watchdog, Some(TIDY)].map(Every::new);
     loop {
         let step = tokio::select! {
@@ -165,6 +196,10 @@ async fn wait(
             },
             () = write.next() => {
                 writer.write(measurement, notify);
+                continue;
+            }
+            () = done.notified() => {
+                writer.go_on(measurement, notify);
                 continue;
             }
             () = alive.next() => {
