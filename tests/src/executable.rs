@@ -13,16 +13,25 @@ pub fn agent_path() -> &'static Path {
         if let Some(path) = std::env::var_os("COV_AGENT") {
             return path.into();
         }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "cov-agent", "--bin", "cov-agent"])
-            .current_dir(workspace())
-            .status()
-            .unwrap();
-        assert!(status.success(), "cov-agent does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-        target.join("debug/cov-agent")
+        built("--bin", "cov-agent", "cov-agent")
     })
+}
+
+/// What cargo builds of the package `cov-agent`, by the option and the name that cargo has for it; `path` is where, below the
+/// directory of debug builds.
+///
+/// # Panics
+/// Where it does not build.
+#[must_use]
+pub fn built(kind: &str, name: &str, path: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = ["build", "--quiet", "--package", "cov-agent", kind, name];
+    assert!(
+        Command::new(cargo).args(build).current_dir(workspace()).status().unwrap().success(),
+        "{name} does not build"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("debug").join(path)
 }
 
 /// The agent's executable as tests call it, that assert counts: it waits for an answer as long as it takes, since the

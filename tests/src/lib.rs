@@ -28,7 +28,7 @@ pub use build::{Build, fixture, scratch, workspace};
 pub use callgrind::{FileLines, Instructions, callgrind_instructions, lines_that_ran};
 pub use compare::{Agreement, keep_report};
 pub use contexts::Contexts;
-pub use executable::{PATIENCE, agent_command, agent_path};
+pub use executable::{PATIENCE, agent_command, agent_path, built};
 pub use expect::{Expected, Want, assert_counts, expected};
 pub use gcov::{GcovFile, gcc_gcov, llvm_gcov};
 pub use kernel::kernel;

@@ -1,6 +1,6 @@
 //! A program of its own that measures with the library ends its measurement whichever way it comes.
 
-use cov_tests::{Build, Coverage, fixture, kernel, own_run_directory, scratch, workspace};
+use cov_tests::{Build, Coverage, built, fixture, kernel, own_run_directory, scratch};
 use std::fs::{File, read_dir, read_to_string};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -13,11 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The example of the library, built.
 fn example() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = ["build", "--quiet", "--package", "cov-agent", "--example", "measure"];
-    assert!(Command::new(cargo).args(build).current_dir(workspace()).status().unwrap().success());
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("debug/examples/measure")
+    built("--example", "measure", "examples/measure")
 }
 
 /// A program that says `ready`, and then each byte that it reads.

@@ -24,17 +24,26 @@ fn below(dir: &Path) -> [String; 2] {
     ["--object".to_owned(), format!("{}/**", dir.canonicalize().unwrap().display())]
 }
 
+/// Waits until something is true of what a file says; it may not be there yet.
+fn wait_until(path: &Path, is_so: impl Fn(&str) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if is_so(&text) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}: {text}", path.display());
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until the results say that work.c has these counts.
 fn wait_for_results(agent: &Attached, expected: &BTreeMap<u32, u64>) {
     let path = agent.output_dir().join("lcov.info");
-    let begun = Instant::now();
     // The first results may come before the first program.
     let there = |coverage: &Coverage| coverage.files.keys().any(|file| file.ends_with("work.c"));
     let told = |coverage: &Coverage| there(coverage) && coverage.file("work.c").lines == *expected;
-    while !(path.exists() && told(&Coverage::read_lcov(&path))) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{}", std::fs::read_to_string(&path).unwrap_or_default());
-        std::thread::yield_now();
-    }
+    wait_until(&path, |text| !text.is_empty() && told(&Coverage::read_lcov(&path)));
 }
 
 #[test]
@@ -172,15 +181,6 @@ fn results_at_intervals_and_a_service_manager_that_listens() {
     assert_eq!(outcome.coverage.file("work.c").lines, work(1, 4), "{}", outcome.stderr());
 }
 
-/// Whether something is true of what a file of the kernel's says, sooner or later.
-fn wait_until(path: &str, is_so: impl Fn(&str) -> bool) {
-    let begun = Instant::now();
-    while !is_so(&std::fs::read_to_string(path).unwrap()) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{path}");
-        std::thread::yield_now();
-    }
-}
-
 /// Who asks for results while the last are being written gets them afterwards.
 #[test]
 fn results_that_are_asked_for_while_others_are_written() {
@@ -195,14 +195,17 @@ fn results_that_are_asked_for_while_others_are_written() {
     output.lock().unwrap();
     run(&program, 2);
     agent.signal(libc::SIGUSR1);
-    wait_until("/proc/locks", |locks| locks.lines().any(|line| line.contains("->") && line.contains(&inode)));
+    wait_until(Path::new("/proc/locks"), |locks| {
+        locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+    });
     run(&program, 3);
     agent.signal(libc::SIGUSR1);
     let pending = |status: &str| {
         let set = status.lines().find_map(|line| line.strip_prefix("ShdPnd:\t")).unwrap();
         u64::from_str_radix(set, 16).unwrap() >> (libc::SIGUSR1 - 1) & 1 == 1
     };
-    wait_until(&format!("/proc/{}/status", agent.id()), |status| !pending(status));
+    let status = format!("/proc/{}/status", agent.id());
+    wait_until(Path::new(&status), |status| !pending(status));
     output.unlock().unwrap();
     wait_for_results(&agent, &work(2, 5));
     agent.signal(libc::SIGTERM);

@@ -11,9 +11,8 @@ use super::programs::{find, has_multi, missing};
 use super::requests::{Asking, Requests, Tracked, copy};
 use super::{
     Armed, ArmedId, ContextCount, ContextNews, Kernel, KernelLosses, NumberedMark, ProbeError, Refused, StoppedThreads,
-    namespace,
+    namespace, stops, tracepoints,
 };
-use super::{stops, tracepoints};
 use crate::plan::Site;
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::UProbe;
@@ -225,22 +224,26 @@ impl Bpf {
         fd.map_or(0, |fd| missed::of(fd.as_fd()))
     }
 
-    /// Lets the programs find an object's counters. The kernel takes note at once, but lets the caller
-    /// wait for a grace period, some 5 ms: another thread does, while this one arms. Where processes are counted, which may
-    /// run the object already, this waits for the note.
+    /// Lets the programs find an object's counters. The kernel takes note at once, for which this waits where processes are
+    /// counted, but lets the caller wait for a grace period, some 5 ms: another thread does, while this one arms.
     fn share(&mut self, index: u32, counters: &Counters) -> Result<(), ProbeError> {
         let failed = |error| ProbeError::of("sharing the counters", error);
         let (outer, inner) = (copy(&self.all_counters)?, copy(counters.map())?);
-        // To whoever looks in, the array holds the maps' numbers.
-        let numbers: Array<_, u32> = Array::try_from(Map::Array(copy(&self.all_counters)?)).map_err(failed)?;
-        let number = counters.map().info().map_err(failed)?.id();
+        let look_for = || {
+            // To whoever looks in, the array holds the maps' numbers.
+            let numbers: Array<_, u32> = Array::try_from(Map::Array(copy(&self.all_counters)?)).map_err(failed)?;
+            Ok::<_, ProbeError>((numbers, counters.map().info().map_err(failed)?.id()))
+        };
+        let looked_for = self.counting.then(look_for).transpose()?;
         let thread = thread::spawn(move || {
             ArrayOfMaps::<_, MapData>::try_from(Map::ArrayOfMaps(outer))
                 .and_then(|mut maps| maps.set(index, &inner, 0))
                 .map_err(failed)
         });
-        while self.counting && !thread.is_finished() && numbers.get(&index, 0).ok() != Some(number) {
-            thread::yield_now();
+        if let Some((numbers, number)) = looked_for {
+            while !thread.is_finished() && numbers.get(&index, 0).ok() != Some(number) {
+                thread::yield_now();
+            }
         }
         self.sharing.push(thread);
         Ok(())
